@@ -1,0 +1,114 @@
+"""Views: what may stand between a parameter's `data` and the layers that read it.
+
+    level 0   Codebook     data are K centroids; each weight is one of them
+    level 1   Quantize     each weight is rounded to what a small integer can say
+    level 2   Mask         weights are removed
+
+Views stand in the list by level: a codebook below a mask, so that zero needs no centroid and only the
+survivors' labels are stored. A view never changes: a new mask is a new object. How each one is
+stored in a file is in `files.py`.
+"""
+
+from tinyopt.errors import DtypeError, ShapeError
+from tinyopt.tensor import OPS, Tensor
+
+
+class View:
+    """The base: a rule on tensors, and the arrays that it needs, by name in `fields`."""
+
+    level = 0
+    fields = ()  # names of arrays
+    settings = ()  # names of plain numbers
+
+    def __call__(self, x):
+        raise NotImplementedError(f"{type(self).__name__} needs a rule: def __call__(self, x)")
+
+    def shape(self, shape):
+        """The shape that comes out, given the one below; views keep it, a codebook does not."""
+        return shape
+
+    def check(self, parameter, others):
+        """Raise a clear error if this view cannot stand on `parameter` beside the `others`."""
+
+    def map(self, change):
+        """The same view with each array replaced by `change(array)`: for moving between devices."""
+        arrays = {name: change(getattr(self, name)) for name in self.fields}
+        return type(self)(**arrays, **{name: getattr(self, name) for name in self.settings})
+
+
+class Mask(View):
+    """Only the weights that are kept are read; the others count as 0 and get no gradient.
+
+    Shapes: keep, Booleans of the weight's shape.
+    """
+
+    level = 2
+    fields = ("keep",)
+
+    def __init__(self, keep):
+        self.keep = Tensor(keep).data
+        if self.keep.dtype != bool:
+            raise DtypeError(f"a mask holds Booleans, True keeps; got {self.keep.dtype}. Write mask = weight != 0")
+
+    def __call__(self, x):
+        return OPS["mask"](x, Tensor._from_op(self.keep))
+
+    def check(self, parameter, others):
+        if self.keep.shape != parameter.shape:
+            raise ShapeError(f"a mask for a weight of shape {parameter.shape} needs that shape; got {self.keep.shape}")
+
+
+class Quantize(View):
+    """Each weight is rounded to (q − zero_point) · scale with an integer q of `bits` bits.
+
+    Shapes: scale and zero_point broadcast against the weight: () per tensor, (O, 1, ...) per channel.
+    Units:  bits, 2 to 16; symmetric codes span ±(2^(bits − 1) − 1), others 2^bits values.
+    """
+
+    level = 1
+    fields = ("scale", "zero_point")
+    settings = ("bits", "low", "high")
+
+    def __init__(self, scale, zero_point, bits, low, high):
+        self.scale, self.zero_point = Tensor(scale).data, Tensor(zero_point).data
+        self.bits, self.low, self.high = int(bits), int(low), int(high)
+
+    def __call__(self, x):
+        return OPS["fake_quantize"](
+            x, Tensor._from_op(self.scale), Tensor._from_op(self.zero_point), low=self.low, high=self.high
+        )
+
+    def check(self, parameter, others):
+        if any(isinstance(view, Codebook) for view in others):
+            raise ValueError("a weight is stored as integers or as codebook labels, not both: bake() the codebook first")
+
+
+class Codebook(View):
+    """Every weight is one of K shared values: data are the values, labels say which is whose.
+
+    Shapes: data (K,), labels of the weight's shape, integers in [0, K).
+    """
+
+    level = 0
+    fields = ("labels",)
+
+    def __init__(self, labels):
+        self.labels = Tensor(labels).data
+
+    def __call__(self, x):
+        return OPS["lookup"](x, Tensor._from_op(self.labels))
+
+    def shape(self, shape):
+        return self.labels.shape
+
+    def check(self, parameter, others):
+        if any(isinstance(view, Quantize) for view in others):
+            raise ValueError("a weight is stored as integers or as codebook labels, not both: bake() the integers first")
+        if parameter._data.ndim != 1:
+            raise ShapeError(f"under a codebook, data are the K centroids, shape (K,); got {parameter._data.shape}")
+        highest = int(self.labels.max()) if self.labels.size else -1
+        if highest >= len(parameter._data):
+            raise ValueError(f"labels must lie below the {len(parameter._data)} centroids; the highest is {highest}")
+
+
+KINDS = {kind.__name__.lower(): kind for kind in (Codebook, Quantize, Mask)}

@@ -1,0 +1,97 @@
+"""Pooling: one number for each window of an image. Start with `avg_pool2d`.
+
+Both rules walk over the kh·kw places of a window, not over the windows: place (i, j) of all windows at
+once is a strided slice of x, which NumPy handles in one call and in x's own memory order.
+"""
+
+import numpy as np
+
+from tinyopt.errors import ShapeError
+from tinyopt.ops.conv import pair
+from tinyopt.ops.rule import op
+
+
+@op
+def max_pool2d(x, *, kernel_size, stride=None, padding=0):
+    """The largest number of each window; the first of equals gets the gradient, as in PyTorch.
+
+        y[n, c, p, q] = max over i, j of x[n, c, p·s + i, q·s + j]
+        ∂L/∂x = g at the place of each maximum, else 0
+
+    Shapes: x (N, C, H, W) -> y (N, C, P, Q), P = ⌊(H + 2·padding − k) / stride⌋ + 1.
+    Start:  stride=None is the kernel's size. Padding counts as −∞.
+    Raises: ShapeError if the window does not fit; ValueError for padding over half the kernel.
+    """
+    image, places = _places(x, kernel_size, stride, padding, -np.inf)
+    y = image[places[0]].copy(order="K")
+    for place in places[1:]:
+        np.maximum(y, image[place], out=y)
+
+    def grad_x(g):
+        total = np.zeros_like(image)
+        for k, place in enumerate(places):
+            hit = image[place] == y
+            if k == 0:
+                free = ~hit  # windows whose maximum was not met yet
+            else:
+                hit &= free
+                free &= ~hit
+            total[place] += g * hit
+        return _without_border(total, x, padding)
+
+    return y, (grad_x,)
+
+
+@op
+def avg_pool2d(x, *, kernel_size, stride=None, padding=0):
+    """The mean of each window; padding counts as zeros, as in PyTorch.
+
+        y[n, c, p, q] = Σ over i, j of x[n, c, p·s + i, q·s + j] / (kh · kw)
+        ∂L/∂x = g / (kh · kw), to every number of the window
+
+    Shapes, Start, Raises: as `max_pool2d`.
+    """
+    image, places = _places(x, kernel_size, stride, padding, 0.0)
+    share = 1.0 / len(places)
+    y = image[places[0]].copy(order="K")
+    for place in places[1:]:
+        y += image[place]
+
+    def grad_x(g):
+        total = np.zeros_like(image)
+        for place in places:
+            total[place] += g * share
+        return _without_border(total, x, padding)
+
+    return y * share, (grad_x,)
+
+
+def _places(x, kernel_size, stride, padding, border):
+    """x with its border, and for each place in a window the slice that reads it for all windows."""
+    (kh, kw), (ph, pw) = pair(kernel_size, "kernel_size"), pair(padding, "padding")
+    sh, sw = (kh, kw) if stride is None else pair(stride, "stride")
+    if x.ndim != 4:
+        raise ShapeError(f"pooling needs images (N, C, H, W); got {x.shape}")
+    if min(kh, kw, sh, sw) < 1 or 2 * ph > kh or 2 * pw > kw:
+        raise ValueError(
+            f"pooling needs kernel and stride of at least 1 and padding of at most half the kernel; "
+            f"got kernel {(kh, kw)}, stride {(sh, sw)}, padding {(ph, pw)}"
+        )
+    height, width = x.shape[2] + 2 * ph, x.shape[3] + 2 * pw
+    p, q = (height - kh) // sh + 1, (width - kw) // sw + 1
+    if p < 1 or q < 1:
+        raise ShapeError(f"pooling's kernel {(kh, kw)} is larger than the image {x.shape[2:]} with padding {(ph, pw)}")
+    if ph or pw:
+        framed = np.full_like(x, border, shape=(len(x), height, width, x.shape[1])).transpose(0, 3, 1, 2)
+        framed[:, :, ph : height - ph, pw : width - pw] = x
+        x = framed
+    places = [
+        (slice(None), slice(None), slice(i, i + sh * (p - 1) + 1, sh), slice(j, j + sw * (q - 1) + 1, sw))
+        for i, j in np.ndindex(kh, kw)
+    ]
+    return x, places
+
+
+def _without_border(total, x, padding):
+    ph, pw = pair(padding, "padding")
+    return total[:, :, ph : ph + x.shape[2], pw : pw + x.shape[3]]
