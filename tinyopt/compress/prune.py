@@ -1,0 +1,71 @@
+"""Pruning: remove the weights that matter least, and keep them removed.
+
+Start with `magnitude_mask`, which works on one array, then `prune`, a short loop over a model. A mask is a
+view of the parameter (`nn/views.py`): layers read the weight through it, so no optimizer, momentum or
+weight decay can bring a pruned weight back.
+"""
+
+import numpy as np
+
+from tinyopt.compress.layers import chosen_weights
+
+
+def magnitude_mask(weight, *, sparsity):
+    """Choose which weights to keep: the largest in magnitude.
+
+    Shapes: weight, an array of any shape -> mask, same shape; True keeps.
+    Units:  `sparsity` is the fraction *removed*: 0.9 leaves one weight in ten.
+    Raises: ValueError if sparsity lies outside [0, 1), or if a weight is not finite.
+    Source: Han, Pool, Tran & Dally (2015), "Learning both Weights and Connections
+            for Efficient Neural Networks", arXiv:1506.02626, Sections 3–4.
+    Differs: they cut at a multiple of the layer's standard deviation; we cut an exact
+            count, as Zhu & Gupta (2017), arXiv:1710.01878. Ties go by memory order.
+    """
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity is removed/all, in [0, 1): 90 % is 0.9; got {sparsity}")
+    if not np.isfinite(weight).all():
+        raise ValueError("magnitude_mask needs finite weights; some are NaN or infinite. Did training diverge?")
+    n_removed = int(sparsity * weight.size)  # rounded down: something is always left
+    smallest_first = np.argsort(abs(weight), axis=None, kind="stable")
+    mask = np.ones_like(weight, shape=weight.size, dtype=bool)
+    mask[smallest_first[:n_removed]] = False
+    return mask.reshape(weight.shape)
+
+
+def prune(model, sparsity, *, scope="global", skip=()):
+    """Mask the smallest weights of a model, in place; biases and norms stay dense.
+
+    scope="global" ranks all weights together, so each layer keeps what it needs; "layer" removes the
+    same share of each. A dictionary {layer: sparsity} sets each layer's share.
+
+    Units:  sparsity, fraction removed, in [0, 1); returns {parameter name: mask}.
+    Raises: ValueError for a sparsity outside [0, 1), an unknown scope, or a model with nothing to prune.
+    Source: Han et al. (2015), arXiv:1506.02626 (by layer).
+    """
+    weights = chosen_weights(model, skip)
+    values = {name: parameter.read().data for name, parameter in weights.items()}
+    if isinstance(sparsity, dict):
+        unknown = [name for name in sparsity if name not in weights and f"{name}.weight" not in weights]
+        if unknown:
+            raise ValueError(f"sparsity names {', '.join(unknown)}; the layers that can be pruned are {', '.join(weights)}")
+        shares = {name: sparsity.get(name, sparsity.get(name.rpartition(".")[0], 0.0)) for name in weights}
+        masks = {name: magnitude_mask(value, sparsity=shares[name]) for name, value in values.items()}
+    elif scope == "layer":
+        masks = {name: magnitude_mask(value, sparsity=sparsity) for name, value in values.items()}
+    elif scope == "global":
+        flat = np.concatenate([value.reshape(-1) for value in values.values()])
+        masks = _split(magnitude_mask(flat, sparsity=sparsity), values)
+    else:
+        raise ValueError(f"scope is 'global' or 'layer'; got {scope!r}")
+    for name, parameter in weights.items():
+        parameter.prune(masks[name])
+    return masks
+
+
+def _split(flat, values):
+    """Cut one long array back into pieces of the shapes of `values`."""
+    pieces, start = {}, 0
+    for name, value in values.items():
+        pieces[name] = flat[start : start + value.size].reshape(value.shape)
+        start += value.size
+    return pieces

@@ -1,0 +1,92 @@
+"""Weight sharing: all weights of a layer take one of K values, which are found by k-means and then trained.
+
+Start with `kmeans`, on an array, then `share`, which puts codebooks into a model as views (`nn/views.py`).
+Training then moves the K centroids, each by the summed gradient of its members.
+"""
+
+import numpy as np
+
+from tinyopt import backend
+from tinyopt.compress.layers import chosen_weights
+from tinyopt.nn import Codebook, Mask
+
+
+def kmeans(values, k, *, start="linear", max_steps=100, rng=None):
+    """Group numbers into k clusters so that the squared distances to the centroids are small.
+
+        repeat:   label[i] ← nearest centroid to x[i]        c[j] ← mean of the x[i] labelled j
+
+    On a line the nearest centroid changes only at the midpoints between centroids, so with the numbers
+    sorted once, a step is k searches and k differences of running sums.
+
+    Shapes: values (n,) -> centroids (K,) in ascending order, labels (n,); K ≤ k, since clusters that
+            hold nothing are dropped, and there are no more clusters than distinct values.
+    Start:  "linear": evenly from the smallest to the largest value; "density": at even quantiles;
+            "random": distinct values drawn with `rng`.
+    Raises: ValueError for k < 1, no values, or values that are not finite.
+    Source: Lloyd (1982), "Least squares quantization in PCM", IEEE Trans. Information Theory 28(2);
+            Han, Mao & Dally (2016), "Deep Compression", arXiv:1510.00149, Section 3 (the starts).
+    """
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(f"kmeans needs a row of finite numbers, at least one; got shape {values.shape}")
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"k is the number of clusters, an integer of 1 or more; got {k!r}")
+    order = np.argsort(values, kind="stable")
+    x = values[order].astype(np.float64)
+    running = np.concatenate([[0.0], np.cumsum(x)])
+    centroids = _start(x, min(k, len(np.unique(x))), start, rng)
+    edges = None
+    for _ in range(max_steps):
+        midpoints = (centroids[1:] + centroids[:-1]) / 2
+        new_edges = np.concatenate([[0], np.searchsorted(x, midpoints), [x.size]])
+        filled = np.diff(new_edges) > 0
+        new_edges = np.append(new_edges[:-1][filled], x.size)  # an empty cluster is dropped
+        if edges is not None and np.array_equal(edges, new_edges):
+            break
+        edges = new_edges
+        centroids = np.diff(running[edges]) / np.diff(edges)
+    labels = np.empty(x.size, np.int64)
+    labels[order] = np.repeat(np.arange(len(centroids)), np.diff(edges))
+    return centroids.astype(values.dtype), labels
+
+
+def _start(x, k, start, rng):
+    """The first k centroids, ascending, from values that are sorted."""
+    if start == "linear":
+        return np.linspace(x[0], x[-1], k)
+    if start == "density":
+        return np.unique(np.quantile(x, (np.arange(k) + 0.5) / k))
+    if start == "random":
+        return np.sort(backend.generator(rng).choice(np.unique(x), k, replace=False))
+    raise ValueError(f"start is 'linear', 'density' or 'random'; got {start!r}")
+
+
+def share(model, n_values=16, *, start="linear", skip=(), rng=None):
+    """Give each weight matrix of a model a codebook of at most `n_values` values, in place.
+
+    Pruned weights need no value: only survivors are clustered.
+
+    Units:  n_values: an integer, or {layer: integer}; 16 values are 4 bits a label. Returns {name: squared error}.
+    Raises: ValueError if n_values is below 1 or names an unknown layer.
+    Source: Han, Mao & Dally (2016), "Deep Compression", arXiv:1510.00149, Section 3.
+    """
+    weights = chosen_weights(model, skip)
+    if isinstance(n_values, dict):
+        unknown = [name for name in n_values if name not in weights and f"{name}.weight" not in weights]
+        if unknown:
+            raise ValueError(f"n_values names {', '.join(unknown)}; the layers that can be shared are {', '.join(weights)}")
+        per_layer = {name: n_values.get(name, n_values.get(name.rpartition(".")[0])) for name in weights}
+        weights = {name: weight for name, weight in weights.items() if per_layer[name] is not None}
+    errors = {}
+    for name, parameter in weights.items():
+        k = per_layer[name] if isinstance(n_values, dict) else n_values
+        before, device = backend.to_host(parameter.read().data), backend.device_of(parameter.data).name
+        mask = parameter.view(Mask)
+        keep = np.ones(before.shape, bool) if mask is None else backend.to_host(mask.keep)
+        centroids, labels = kmeans(before[keep], k, start=start, rng=rng)
+        whole = np.zeros(before.shape, np.min_scalar_type(len(centroids) - 1))
+        whole[keep] = labels
+        parameter.data = backend.to_device(centroids, device)
+        parameter.attach(Codebook(backend.to_device(whole, device)))
+        errors[name] = float(((centroids[labels] - before[keep]) ** 2).sum())
+    return errors
