@@ -126,6 +126,9 @@ def _fill(model, tensors, blobs, path):
         for view in views:
             state.update({f"{name}.views.{type(view).__name__.lower()}.{f}": getattr(view, f) for f in view.fields})
             state.update({f"{name}.views.{type(view).__name__.lower()}.{f}": np.array(getattr(view, f)) for f in view.settings})
+    floats = {state[name].dtype for name in parameters}
+    if len(floats) == 1:
+        model.astype(floats.pop())
     model.load_state_dict(state)
 
 

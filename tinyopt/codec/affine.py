@@ -29,16 +29,12 @@ def quantize(x, *, bits=8, axis=None, symmetric=True):
             limits the error above at 16 bits, where float32 itself is only 256 times finer.
     Raises: ValueError on other bits, or on NaN and Inf (looked for only on the host: on a GPU the
             answer would have to be waited for); DtypeError on other dtypes; ShapeError on an empty x
-            or a missing axis.
+            or an axis that it lacks.
     Source: Jacob et al. (2018), "Quantization and Training of Neural Networks for Efficient
             Integer-Arithmetic-Only Inference", arXiv:1712.05877, Section 2.1, equation 1; one scale a
             channel: Krishnamoorthi (2018), "Quantizing deep convolutional networks for efficient
             inference: A whitepaper", arXiv:1806.08342, Section 2.
     """
-    if isinstance(x, np.ndarray) and not np.isfinite(x).all():
-        n_bad = int(np.count_nonzero(~np.isfinite(x)))
-        raise ValueError(f"quantize needs finite numbers; {n_bad} of {x.size} are NaN or Inf. "
-                         "Look for the training step that made them.")
     scale, zero_point = choose_scale(x, bits=bits, axis=axis, symmetric=symmetric)
     q = to_integers(x, scale, zero_point, bits=bits, axis=axis, symmetric=symmetric)
     return q, scale, zero_point
@@ -56,14 +52,19 @@ def choose_scale(x, *, bits=8, axis=None, symmetric=True):
     Raises: as `quantize`.
     """
     lowest, highest = _integer_range(bits, symmetric)
-    if x.dtype not in (np.float32, np.float64):
-        raise DtypeError(f"quantize takes float32 or float64; got {x.dtype}. Use x.astype(np.float32).")
+    if getattr(x, "dtype", None) not in (np.float32, np.float64):
+        raise DtypeError("quantize takes an array of float32 or float64; "
+                         f"got {getattr(x, 'dtype', type(x))}. Use x.astype(np.float32).")
     if x.size == 0:
         raise ShapeError(f"quantize needs at least one number to take a range from; got shape {x.shape}")
     kept = None if axis is None else _real_axis(axis, x.ndim)
     others = None if axis is None else tuple(i for i in range(x.ndim) if i != kept)
     low = np.minimum(x.min(axis=others, keepdims=True), 0)
     high = np.maximum(x.max(axis=others, keepdims=True), 0)
+    if isinstance(x, np.ndarray) and not np.isfinite([low, high]).all():
+        n_bad = np.count_nonzero(~np.isfinite(x))
+        raise ValueError(f"quantize needs finite numbers; {n_bad} of {x.size} are NaN or Inf. "
+                         "Look for the training step that made them.")
 
     tiny = float(np.finfo(x.dtype).tiny)
     if symmetric:

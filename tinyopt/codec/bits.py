@@ -94,7 +94,7 @@ def read_varint(data, at):
     Raises: FormatError if the bytes end in the middle of it, or it is longer than 9 bytes (63 bits).
     """
     number = 0
-    for i, byte in enumerate(data[at : at + 9]):
+    for i, byte in enumerate(bytes(data[at : at + 9])):
         number += byte % 128 << 7 * i
         if byte < 128:
             return number, at + i + 1

@@ -43,10 +43,12 @@ def write_container(path, header, blobs):
     index = {name: len(blob) for name, blob in blobs.items()}
     try:
         text = json.dumps([header, index], separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        plain = text.encode("utf-8")
     except (TypeError, ValueError) as error:
         raise ValueError(f"a container's header holds only what JSON can say: {error}. "
                          "Convert arrays with .tolist(), or make them blobs.") from error
-    deflated = zlib.compress(text.encode("utf-8"), 9, wbits=BARE)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, BARE)
+    deflated = deflate.compress(plain) + deflate.flush()
     data = b"".join([MAGIC, bytes([VERSION]), write_varint(len(deflated)), deflated, *blobs.values()])
     data += _checksum(data)
     atomic_write(path, data)

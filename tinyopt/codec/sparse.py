@@ -37,7 +37,7 @@ def gap_symbols(positions, bits):
 
     Shapes: positions (n,), strictly increasing integers ≥ 0 -> symbols (m,), m ≥ n, in 0..2^b − 1.
     Units:  bits in 1..16.
-    Raises: ValueError on bits or positions that are neither.
+    Raises: ValueError on other bits, or if positions are out of order.
     Source: Han, Mao & Dally (2016), "Deep Compression", arXiv:1510.00149, Section 2, Figure 2.
     Differs: their filler is a weight of value 0, which costs a label and a place among the
             centroids; ours stands for no weight, so that values are stored for non-zeros only.
@@ -74,17 +74,15 @@ def best_gap_bits(positions, *, coded=False):
 
     Shapes: positions (n,) -> an integer in 1..16.
     """
-    gaps = _gaps(positions)
     room = []
     for bits in range(1, MOST_GAP_BITS + 1):
-        n_fillers, rest = np.divmod(gaps, _filler(bits))
+        symbols = gap_symbols(positions, bits)
         if coded:
-            counts = np.bincount(np.append(rest, _filler(bits)))
-            counts[-1] = n_fillers.sum()
+            counts = np.bincount(symbols)
             table = counts.size + 2 * np.count_nonzero(counts)
             room.append(int(counts @ huffman.code_lengths(counts)) + table)
         else:
-            room.append(bits * int((n_fillers + 1).sum()))
+            room.append(bits * symbols.size)
     return 1 + int(np.argmin(room))
 
 

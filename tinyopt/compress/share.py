@@ -83,6 +83,8 @@ def share(model, n_values=16, *, start="linear", skip=(), rng=None):
         before, device = backend.to_host(parameter.read().data), backend.device_of(parameter.data).name
         mask = parameter.view(Mask)
         keep = np.ones(before.shape, bool) if mask is None else backend.to_host(mask.keep)
+        if not keep.any():
+            continue  # the whole layer is pruned: there is nothing to share
         centroids, labels = kmeans(before[keep], k, start=start, rng=rng)
         whole = np.zeros(before.shape, np.min_scalar_type(len(centroids) - 1))
         whole[keep] = labels

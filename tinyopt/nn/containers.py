@@ -24,9 +24,8 @@ class Sequential(Module):
     def named_children(self):
         return iter(self.layers.items())  # so that a name is `fc.weight`, not `layers.fc.weight`
 
-    def _container(self, path):
-        first, _, rest = path.partition(".")
-        return self.layers if not path else self.layers[first]._container(rest)
+    def set_child(self, attribute, module):
+        self.layers[attribute] = module
 
     def __len__(self):
         return len(self.layers)

@@ -8,10 +8,12 @@ import numpy as np
 
 from tinyopt import backend
 from tinyopt.nn.parameter import Parameter
-from tinyopt.nn.views import KINDS
+from tinyopt.nn.views import KINDS, Codebook
 from tinyopt.tensor import Tensor
 
-LISTENERS = []  # objects with enter(module, inputs) and leave(module, output): capture() and trace() join here
+# Objects with enter(module, inputs) and leave(module, output), which is None if forward raised: capture() and
+# trace() join here.
+LISTENERS = []
 
 
 class Module:
@@ -26,23 +28,21 @@ class Module:
     def __call__(self, *inputs):
         if not LISTENERS:
             return self.forward(*inputs)
-        for listener in LISTENERS:
+        listeners, output = list(LISTENERS), None
+        for listener in listeners:
             listener.enter(self, inputs)
-        output = self.forward(*inputs)
-        for listener in reversed(LISTENERS):
-            listener.leave(self, output)
+        try:
+            output = self.forward(*inputs)
+        finally:
+            for listener in reversed(listeners):
+                listener.leave(self, output)
         return output
 
     # --- the tree ---
 
     def named_children(self):
         """Yield (attribute, module) for each module directly inside, those in lists and dicts too."""
-        for attribute, value in vars(self).items():
-            if isinstance(value, Module):
-                yield attribute, value
-            elif isinstance(value, (list, tuple, dict)):
-                items = value.items() if isinstance(value, dict) else enumerate(value)
-                yield from ((f"{attribute}.{key}", item) for key, item in items if isinstance(item, Module))
+        return _attributes(self, Module)
 
     def named_modules(self, prefix=""):
         """Yield (dotted name, module), this one first, with the name ''."""
@@ -57,8 +57,8 @@ class Module:
         """Yield (dotted name, parameter), a shared one once; each learns its name."""
         seen = set()
         for path, module in self.named_modules():
-            for attribute, value in vars(module).items():
-                if isinstance(value, Parameter) and id(value) not in seen:
+            for attribute, value in _attributes(module, Parameter):
+                if id(value) not in seen:
                     seen.add(id(value))
                     value.name = f"{path}.{attribute}" if path else attribute
                     yield value.name, value
@@ -84,23 +84,30 @@ class Module:
         return known[name]
 
     def replace(self, name, module):
-        """Surgery: put another module in the place of the one with this dotted name."""
-        self.get(name)
-        parent, _, last = name.rpartition(".")
-        owner = self._container(parent)
-        if isinstance(owner, list):
-            owner[int(last)] = module
-        elif isinstance(owner, dict):
-            owner[last] = module
-        else:
-            setattr(owner, last, module)
+        """Surgery: put another module in the place of the one with this dotted name.
 
-    def _container(self, path):
-        """What the dotted path leads to, lists and dicts included."""
-        place = self
-        for part in path.split(".") if path else ():
-            place = place[int(part)] if isinstance(place, list) else place[part] if isinstance(place, dict) else getattr(place, part)
-        return place
+        Raises: KeyError that lists the names there are.
+        """
+        self.get(name)
+        for path, owner in self.named_modules():
+            for attribute, _ in owner.named_children():
+                if name == (f"{path}.{attribute}" if path else attribute):
+                    owner.set_child(attribute, module)
+                    return
+        raise KeyError(f"{name!r} is a parameter or the whole model; replace() takes the name of a layer inside")
+
+    def set_child(self, attribute, module):
+        """Put a module at a name that `named_children` gives: an attribute, or `attribute.key` in a list or dict."""
+        attribute, _, key = attribute.partition(".")
+        if not key:
+            setattr(self, attribute, module)
+        elif isinstance(getattr(self, attribute), dict):
+            children = getattr(self, attribute)
+            children[next(k for k in children if str(k) == key)] = module
+        else:
+            items = list(getattr(self, attribute))
+            items[int(key)] = module
+            setattr(self, attribute, type(getattr(self, attribute))(items))
 
     # --- modes and devices ---
 
@@ -163,36 +170,23 @@ class Module:
     def load_state_dict(self, state):
         """Take over all arrays, views included; either everything fits or nothing changes.
 
-        Raises: KeyError that names missing, unexpected and mis-shaped keys.
+        Raises: KeyError that names missing, unexpected and mis-shaped keys; what a view finds wrong with its arrays.
         """
         state = {name: value.data if isinstance(value, Tensor) else value for name, value in state.items()}
         views = _views_in(state)
         parameters, buffers = dict(self.named_parameters()), dict(self.named_buffers())
-        plain = {name for name in state if ".views." not in name}
-        missing = [name for name in (*parameters, *buffers) if name not in plain]
-        unexpected = [name for name in plain if name not in parameters and name not in buffers]
-        unexpected += [name for name in views if name not in parameters]
-        shapes = {name: buffer.shape for name, buffer in buffers.items()}
-        for name, parameter in parameters.items():
-            shapes[name] = np.shape(state[name]) if any(v.level == 0 for v in views.get(name, ())) else parameter.shape
-        misfits = [
-            f"{name} is {np.shape(state[name])}, should be {shape}"
-            for name, shape in shapes.items()
-            if name in state and np.shape(state[name]) != shape
-        ]
-        if missing or unexpected or misfits:
-            parts = [f"missing: {', '.join(missing)}"] * bool(missing)
-            parts += [f"unexpected: {', '.join(unexpected)}"] * bool(unexpected)
-            parts += [f"of another shape: {'; '.join(misfits)}"] * bool(misfits)
-            raise KeyError(f"this state does not fit the {type(self).__name__}: {' | '.join(parts)}")
-        for name, parameter in parameters.items():
-            parameter.views = []
-            parameter.data = _as_like(state[name], parameter.data)
+        _check_fit(type(self).__name__, state, parameters, buffers, views)
+        fresh = {name: Parameter(_as_like(state[name], parameters[name].data)) for name in parameters}
+        arrays = {name: _as_like(state[name], buffers[name]) for name in buffers}
+        for name, parameter in fresh.items():  # views are checked here, before anything changes
             for view in sorted(views.get(name, ()), key=lambda view: view.level):
-                parameter.attach(view)
-        for name in buffers:
+                parameter.attach(view.map(lambda array: backend.to_device(array, parameter.device)))
+        for name, parameter in parameters.items():
+            parameter.data, parameter.views = fresh[name].data, fresh[name].views
+        modules = dict(self.named_modules())
+        for name, array in arrays.items():
             owner, _, attribute = name.rpartition(".")
-            setattr(self._container(owner), attribute, _as_like(state[name], buffers[name]))
+            setattr(modules[owner], attribute, array)
 
     # --- looks ---
 
@@ -207,6 +201,16 @@ class Module:
         return "\n".join(_tree_lines("", self))
 
 
+def _attributes(module, kind):
+    """Yield (name, value) for the attributes of this class, those in lists and dicts too, as `name.key`."""
+    for attribute, value in vars(module).items():
+        if isinstance(value, (list, tuple, dict)):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            yield from ((f"{attribute}.{key}", item) for key, item in items if isinstance(item, kind))
+        elif isinstance(value, kind):
+            yield attribute, value
+
+
 def _views_in(state):
     """The views that a state dict describes: {parameter name: [view, ...]}."""
     found = {}
@@ -217,9 +221,35 @@ def _views_in(state):
             found.setdefault((name, kind), {})[field] = value
     views = {}
     for (name, kind), fields in found.items():
+        due = {*KINDS[kind].fields, *KINDS[kind].settings} if kind in KINDS else set()
+        if set(fields) != due:
+            what = f"needs {', '.join(sorted(due))}; got {', '.join(sorted(fields))}" if due else "is no kind of view"
+            raise KeyError(f"this state does not fit: {name}.views.{kind} {what}")
         numbers = {field: value.item() for field, value in fields.items() if field in KINDS[kind].settings}
         views.setdefault(name, []).append(KINDS[kind](**{**fields, **numbers}))
     return views
+
+
+def _check_fit(model, state, parameters, buffers, views):
+    """Raise KeyError, naming every key that is missing, unexpected or of another shape."""
+    shapes = {name: tensor.shape for name, tensor in (parameters | buffers).items()}
+    plain = [name for name in state if ".views." not in name]
+    missing = [name for name in shapes if name not in plain]
+    unexpected = [name for name in (*plain, *views) if name not in shapes]
+    for name, stack in views.items():
+        for view in stack:
+            if name in shapes and isinstance(view, Codebook):  # labels have the weight's shape, data are centroids
+                shapes[f"{name}.views.codebook.labels"] = shapes.pop(name)
+    misfits = [
+        f"{name} is {np.shape(state[name])}, should be {shape}"
+        for name, shape in shapes.items()
+        if name in state and np.shape(state[name]) != shape
+    ]
+    if missing or unexpected or misfits:
+        parts = [f"missing: {', '.join(missing)}"] * bool(missing)
+        parts += [f"unexpected: {', '.join(unexpected)}"] * bool(unexpected)
+        parts += [f"of another shape: {'; '.join(misfits)}"] * bool(misfits)
+        raise KeyError(f"this state does not fit the {model}: {' | '.join(parts)}")
 
 
 def _as_like(value, like):

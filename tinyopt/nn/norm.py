@@ -51,7 +51,7 @@ class BatchNorm(Module):
         if n < 2:
             raise ValueError(f"BatchNorm in training needs more than one value a channel; got x {x.shape}. Call eval() first")
         mean, var = moments(x)
-        self.num_batches_tracked = self.num_batches_tracked + 1
+        self.num_batches_tracked = (self.num_batches_tracked + 1)[...]  # an array, where NumPy would make it a number
         part = 1.0 / self.num_batches_tracked if self.momentum is None else self.momentum
         self.running_mean = ((1 - part) * self.running_mean + part * mean).astype(mean.dtype)
         self.running_var = ((1 - part) * self.running_var + part * (var * (n / (n - 1)))).astype(var.dtype)

@@ -114,7 +114,7 @@ class _Dense:
         return [blocks[:, k * shift : k * shift + length, k] for k in range(self.m)]
 
     def forward(self):
-        y = np.empty_like(self.image, shape=(len(self.image), self.p, self.q, self.n_out))
+        y = np.empty_like(self.image, shape=(len(self.image), self.p, self.q, self.n_out), order="C")
         filters = np.zeros_like(self.weight, shape=(self.kh * self.run, self.m * self.n_out))
         for band in self.bands(filters):
             band[...] = self.weight.transpose(2, 3, 1, 0).reshape(band.shape)
@@ -169,7 +169,7 @@ class _Grouped:
         views = [self._window(self.image, i, j) for i, j in np.ndindex(self.kh, self.kw)]
         stacked = np.stack(views, axis=3)  # (N, P, Q, kh·kw, C)
         stacked = stacked.reshape(-1, self.kh * self.kw, self.groups, self.c_group)
-        return stacked.transpose(2, 0, 1, 3).reshape(self.groups, len(stacked), -1)
+        return stacked.transpose(2, 0, 1, 3).reshape(self.groups, len(stacked), self.kh * self.kw * self.c_group)
 
     def _by_group(self, g):
         return g.reshape(-1, self.groups, self.n_out // self.groups).transpose(1, 0, 2)  # (groups, N·P·Q, O/groups)
@@ -200,7 +200,7 @@ def _channels_last(x, padding):
     ph, pw = padding
     if ph or pw:
         n, height, width, c = image.shape
-        padded = np.zeros_like(x, shape=(n, height + 2 * ph, width + 2 * pw, c))
+        padded = np.zeros_like(x, shape=(n, height + 2 * ph, width + 2 * pw, c), order="C")  # else in the order of x
         padded[:, ph : ph + height, pw : pw + width] = image
         return padded
     return image if image.flags.c_contiguous else image.copy(order="C")

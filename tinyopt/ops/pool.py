@@ -82,7 +82,7 @@ def _places(x, kernel_size, stride, padding, border):
     if p < 1 or q < 1:
         raise ShapeError(f"pooling's kernel {(kh, kw)} is larger than the image {x.shape[2:]} with padding {(ph, pw)}")
     if ph or pw:
-        framed = np.full_like(x, border, shape=(len(x), height, width, x.shape[1])).transpose(0, 3, 1, 2)
+        framed = np.full_like(x, border, shape=(len(x), height, width, x.shape[1]), order="C").transpose(0, 3, 1, 2)
         framed[:, :, ph : height - ph, pw : width - pw] = x
         x = framed
     places = [
