@@ -1,0 +1,112 @@
+"""What may join a training run: progress, early stopping, checkpoints. Any object with a moment's method will do.
+
+The moments, in order:
+
+    before_fit   before_epoch   [ after_backward   after_step ] for each batch   after_epoch   after_fit
+
+A method of that name is called with the `Run` (`train.py`), whose attributes it may read and change. One
+that must survive a restart has `state_dict()` and `load_state_dict(state)`.
+"""
+
+import os
+import sys
+
+from tinyopt import checkpoint
+
+
+class Progress:
+    """Show loss and accuracy: a bar in a terminal, else a line an epoch."""
+
+    def __init__(self, label="", stream=None):
+        self.label, self.stream = label, stream
+        self.bar = None
+
+    def before_fit(self, run):
+        stream = self.stream or sys.stderr
+        if stream.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=run.n_steps, initial=run.step, desc=self.label, unit="step", file=stream, leave=False)
+
+    def after_step(self, run):
+        if self.bar is not None:
+            self.bar.update()
+            self.bar.set_postfix(epoch=f"{run.epoch + 1}/{run.epochs}", loss=f"{run.loss:.3f}", refresh=False)
+
+    def after_epoch(self, run):
+        row = run.history[-1]
+        line = f"{self.label}{' ' if self.label else ''}epoch {run.epoch + 1}/{run.epochs}  loss {row['loss']:.4f}"
+        if "accuracy" in row:
+            line += f"  accuracy {row['accuracy']:.2%}"
+        if "val_accuracy" in row:
+            line += f"  validation {row['val_accuracy']:.2%} ± {row['val_error']:.2%}"
+        if self.bar is None:
+            print(f"{line}  {row['seconds']:.1f} s", file=self.stream or sys.stderr, flush=True)
+        else:
+            self.bar.set_description_str(line)
+
+    def after_fit(self, run):
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class EarlyStopping:
+    """Stop when validation accuracy has not risen for `patience` epochs, and go back to the best weights.
+
+    Units:  patience in epochs, 1 or more.
+    Source: Prechelt (1998), "Early Stopping – But When?", in "Neural Networks: Tricks of the Trade", Springer.
+    """
+
+    def __init__(self, patience):
+        if patience < 1:
+            raise ValueError(f"patience is a number of epochs, 1 or more; got {patience}")
+        self.patience, self.best, self.waited, self.weights = patience, -1.0, 0, {}
+
+    def before_fit(self, run):
+        if run.val is None:
+            raise ValueError("early stopping watches validation accuracy: pass data with a validation part")
+
+    def after_epoch(self, run):
+        accuracy = run.history[-1]["val_accuracy"]
+        if accuracy > self.best:
+            self.best, self.waited, self.weights = accuracy, 0, run.model.state_dict()
+        else:
+            self.waited += 1
+            run.stop = run.stop or self.waited >= self.patience
+
+    def after_fit(self, run):
+        if self.weights:
+            run.model.load_state_dict(self.weights)
+
+    def state_dict(self):
+        return {"best": self.best, "waited": self.waited, "weights": self.weights}
+
+    def load_state_dict(self, state):
+        self.best, self.waited, self.weights = state["best"], state["waited"], state["weights"]
+
+
+class Checkpoint:
+    """Write the run's state to a file after each epoch, and every `every` steps if given; resume from it.
+
+    A resumed run ends with weights bit-equal to those of one that was never stopped.
+    """
+
+    def __init__(self, path, every=None):
+        if every is not None and every < 1:
+            raise ValueError(f"checkpoint_every is a number of steps, 1 or more; got {every}")
+        self.path, self.every = path, every
+
+    def before_fit(self, run):
+        if os.path.exists(self.path):
+            run.load_state_dict(checkpoint.load_state(self.path))
+        else:
+            checkpoint.save_state(self.path, run.state_dict())  # an unwritable path is noticed now, not in an hour
+
+    def after_step(self, run):
+        if self.every and run.step % self.every == 0:
+            checkpoint.save_state(self.path, run.state_dict())
+
+    def after_epoch(self, run):
+        checkpoint.save_state(self.path, run.state_dict())
+
