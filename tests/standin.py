@@ -12,48 +12,18 @@ which a GPU adds, and CuPy's undefined result where an assignment names one plac
 """
 
 import collections
-import pathlib
 import types
 
 import numpy as np
 import pytest
+from cupy_rules import (
+    ARRAYS_ONLY, ATOMIC_TYPES, CUPY_NAMES, FACTS, METHODS, NEVER_DISPATCHED, NUMPY_ONLY, PRINTING,
+    UFUNC_KEYWORDS, UFUNC_METHODS,
+)  # fmt: skip
 
 from tinyopt import backend
 
-CUPY_NAMES = frozenset(pathlib.Path(__file__).with_name("cupy-names.txt").read_text(encoding="utf-8").split("\n"))
 SCALARS = (bool, int, float, complex, np.generic)
-
-# Which ufuncs have a method in CuPy, beside being called; `outer` is everybody's.
-UFUNC_METHODS = {
-    "at": {"add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor"},
-    "reduce": {"add", "multiply"},
-    "accumulate": {"add", "multiply"},
-    "reduceat": {"add"},
-}
-UFUNC_SETTINGS = {"out", "dtype", "casting", "axis", "keepdims"}
-ATOMIC_TYPES = ("int32", "uint32", "uint64", "float16", "float32", "float64")  # what a GPU can add `at`
-
-# The array methods of CuPy and the keywords that each takes.
-METHODS = {
-    **dict.fromkeys(("all", "any", "max", "min"), "axis out keepdims"),
-    **dict.fromkeys(("sum", "prod", "mean"), "axis dtype out keepdims"),
-    **dict.fromkeys(("var", "std"), "axis dtype out ddof keepdims"),
-    **dict.fromkeys(("argmax", "argmin"), "axis out keepdims"),
-    **dict.fromkeys(("cumsum", "cumprod"), "axis dtype out"),
-    **dict.fromkeys(("sort", "argsort"), "axis kind"),
-    **dict.fromkeys(("partition", "argpartition"), "kth axis"),
-    **dict.fromkeys(("ravel", "flatten", "copy", "reshape"), "order"),
-    **dict.fromkeys(("transpose", "swapaxes", "nonzero", "conj", "conjugate"), ""),
-    **{"astype": "dtype order copy", "clip": "min max out", "diagonal": "offset axis1 axis2", "dot": "b out"},
-    **{"fill": "value", "repeat": "repeats axis", "round": "decimals out", "searchsorted": "v side sorter"},
-    **{"squeeze": "axis", "take": "indices axis out", "trace": "offset axis1 axis2 dtype out", "view": "dtype"},
-}
-
-NEVER_DISPATCHED = {"array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"}  # but for like=
-PRINTING = {"array2string", "array_repr", "array_str", "save", "savez", "savez_compressed", "savetxt"}
-FACTS = {"shape", "ndim", "size", "result_type", "can_cast", "iscomplexobj", "isrealobj", "shares_memory",
-         "may_share_memory", "common_type", "min_scalar_type"}  # answered on the host by CuPy too  # fmt: skip
-NUMPY_ONLY = {"where", "initial", "stable", "hermitian", "correction", "min", "max"}  # keywords of functions
 
 
 class Transfers:
@@ -80,22 +50,15 @@ class StandInArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     # --- facts, which cost no transfer ---
 
-    shape = property(lambda self: self._hidden.shape)
-    ndim = property(lambda self: self._hidden.ndim)
-    size = property(lambda self: self._hidden.size)
-    dtype = property(lambda self: self._hidden.dtype)
-    strides = property(lambda self: self._hidden.strides)
-    itemsize = property(lambda self: self._hidden.itemsize)
-    nbytes = property(lambda self: self._hidden.nbytes)
     T = property(lambda self: StandInArray(self._hidden.T))
     mT = property(lambda self: StandInArray(self._hidden.mT))
-    real = property(lambda self: StandInArray(self._hidden.real))
-    imag = property(lambda self: StandInArray(self._hidden.imag))
 
     @property
     def flags(self):
         known = self._hidden.flags
-        return types.SimpleNamespace(c_contiguous=known.c_contiguous, f_contiguous=known.f_contiguous, owndata=known.owndata)
+        return types.SimpleNamespace(
+            **{n: getattr(known, n) for n in ("c_contiguous", "f_contiguous", "owndata")}
+        )
 
     def __len__(self):
         return len(self._hidden)
@@ -106,35 +69,22 @@ class StandInArray(np.lib.mixins.NDArrayOperatorsMixin):
         transfers.to_host += 1
         return self._hidden.copy()
 
-    def item(self):
-        return self.get().item()
-
-    def tolist(self):
-        return self.get().tolist()
-
-    def __float__(self):
-        return float(self.get())
-
-    def __int__(self):
-        return int(self.get())
-
-    def __complex__(self):
-        return complex(self.get())
-
-    def __bool__(self):
-        return bool(self.get())
-
-    def __repr__(self):
-        return f"StandInArray({self.get()!r})"
-
-    def __reduce__(self):
-        return StandInArray, (self.get(),)
+    item = lambda self: self.get().item()
+    tolist = lambda self: self.get().tolist()
+    __bool__ = lambda self: bool(self.get())
+    __int__ = lambda self: int(self.get())
+    __float__ = lambda self: float(self.get())
+    __complex__ = lambda self: complex(self.get())
+    __repr__ = lambda self: f"StandInArray({self.get()!r})"
+    __reduce__ = lambda self: (StandInArray, (self.get(),))
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError("an implicit conversion of a device array to NumPy: call backend.to_host")
 
     def __iter__(self):
-        raise TypeError("iterating over a device array starts one kernel for each entry: use whole-array operations")
+        raise TypeError(
+            "iterating over a device array starts one kernel for each entry: use whole-array operations"
+        )
 
     # --- on the device ---
 
@@ -152,9 +102,13 @@ class StandInArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, **settings):
         name, out = ufunc.__name__, settings.pop("out", None)
-        if name not in CUPY_NAMES or method not in ("__call__", "outer") and name not in UFUNC_METHODS[method]:
+        if (
+            name not in CUPY_NAMES
+            or method not in ("__call__", "outer")
+            and name not in UFUNC_METHODS[method]
+        ):
             raise TypeError(f"CuPy has no {name}{'' if method == '__call__' else '.' + method}")
-        _only(settings, UFUNC_SETTINGS, name)
+        _only(settings, UFUNC_KEYWORDS, name)
         if method == "at":
             array, index, *values = inputs
             hidden, values = _operand(array, name), [_operand(value, name) for value in values]
@@ -175,13 +129,12 @@ class StandInArray(np.lib.mixins.NDArrayOperatorsMixin):
             raise TypeError(f"CuPy has no {path}")
         if name in NEVER_DISPATCHED or name in PRINTING or not _any_device_array((args, settings)):
             raise TypeError(f"np.{name} with like=, or printing or saving: moves arrays without a word")
-        for keyword in NUMPY_ONLY & set(settings):
-            if (name, keyword) != ("copyto", "where"):
-                raise TypeError(f"CuPy's {name} has no keyword {keyword}")
+        _only(NUMPY_ONLY.intersection(settings), {"where"} if name == "copyto" else (), name)
         if settings.get("shape") == ():
             raise TypeError(f"CuPy's {name} reads shape=() as no shape: write x.sum() * 0")
-        if name == "where" and not isinstance(args[0], StandInArray):
-            raise TypeError("CuPy's where needs an array as condition")
+        first = args[0] if name in ARRAYS_ONLY else args[:1] if name == "where" else ()
+        if not all(isinstance(array, StandInArray) for array in first):
+            raise TypeError(f"CuPy's {name} takes arrays only, also as a condition")
         args, settings = _stable(name, *_inside((args, settings), name))
         result = function(*_modulo(name, args, settings), **settings)
         return result if name in FACTS else _wrapped(result)
@@ -189,7 +142,7 @@ class StandInArray(np.lib.mixins.NDArrayOperatorsMixin):
 
 def _method(name, keywords):
     def method(self, *args, **settings):
-        _only(settings, set(keywords.split()), name)
+        _only(settings, keywords, name)
         args, settings = _stable(name, *_inside((args, settings), name), first=0)
         if name == "take":
             settings["mode"] = "wrap"
@@ -201,6 +154,8 @@ def _method(name, keywords):
 
 for _name, _keywords in METHODS.items():
     setattr(StandInArray, _name, _method(_name, _keywords))
+for _name in ("shape", "ndim", "size", "dtype", "strides", "itemsize", "nbytes"):
+    setattr(StandInArray, _name, property(lambda self, name=_name: getattr(self._hidden, name)))
 
 
 def _only(settings, allowed, name):
@@ -228,9 +183,13 @@ def _inside(value, name):
 
 
 def _any_device_array(value):
-    if isinstance(value, (tuple, list)):
-        return any(map(_any_device_array, value))
-    return _any_device_array(list(value.values())) if isinstance(value, dict) else isinstance(value, StandInArray)
+    if isinstance(value, dict):
+        value = list(value.values())
+    return (
+        any(map(_any_device_array, value))
+        if isinstance(value, (tuple, list))
+        else isinstance(value, StandInArray)
+    )
 
 
 def _wrapped(result):
@@ -261,12 +220,13 @@ def _modulo(name, args, settings):
 
 
 def _index(array, index):
-    """An index of stand-ins, integers, slices, None and ... for the hidden array, out of range wrapped round."""
+    """An index of stand-ins, integers, slices, None and ... for NumPy; arrays out of range wrap round."""
     parts = list(index) if isinstance(index, tuple) else [index]
     masks = [part for part in parts if isinstance(part, StandInArray) and part.dtype == bool]
     if len(masks) > 1:
         raise TypeError("CuPy takes one Boolean array in an index")
-    n_read = sum(part is not None and part is not Ellipsis for part in parts) + sum(mask.ndim - 1 for mask in masks)
+    n_read = sum(part is not None and part is not Ellipsis for part in parts)
+    n_read += sum(mask.ndim - 1 for mask in masks)
     if not any(part is Ellipsis for part in parts):
         parts.append(Ellipsis)  # also makes x[0] a 0-d array that views x, as in CuPy
     axis, result = 0, []

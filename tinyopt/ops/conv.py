@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyopt import backend
 from tinyopt.errors import ShapeError
-from tinyopt.ops.rule import op
+from tinyopt.ops.rule import check_floats, op
 
 
 def conv2d_loop(x, weight, bias=None, *, stride=1, padding=0, groups=1):
@@ -45,7 +45,8 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, groups=1):
     Shapes: x (N, C, H, W), weight (O, C / groups, kh, kw), bias (O,) or None
             -> y (N, O, P, Q), P = ⌊(H + 2·padding − kh) / stride⌋ + 1, and Q alike.
     Units:  stride and padding in pixels, an integer or a pair (vertical, horizontal).
-    Raises: ShapeError if shapes do not fit or the kernel is larger than the padded image.
+    Raises: ShapeError if shapes do not fit or the kernel is larger than the padded image;
+            DtypeError for integers.
     Source: Chellapilla, Puri & Simard (2006), "High Performance Convolutional Neural Networks for
             Document Processing", IWFHR (windows copied to a matrix). Differs: the copy is made for a
             few images at a time, so that it stays in the cache, and again for the gradient.
@@ -54,6 +55,7 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, groups=1):
     check_conv(x.shape, weight.shape, stride, padding, groups)
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"conv2d with weight {weight.shape} needs bias {weight.shape[:1]}; got {bias.shape}")
+    check_floats("conv2d", x, weight)
     image = _channels_last(x, padding)  # (N, H + 2·ph, W + 2·pw, C)
     dense = _Dense(image, weight, stride) if groups == 1 else _Grouped(image, weight, stride, groups)
     y = dense.forward()  # (N, P, Q, O)

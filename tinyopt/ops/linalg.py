@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyopt.errors import ShapeError
-from tinyopt.ops.rule import op
+from tinyopt.ops.rule import check_floats, op
 
 
 @op
@@ -13,7 +13,7 @@ def linear(x, weight, bias=None):
         ∂L/∂x = g W        ∂L/∂W = gᵀ x        ∂L/∂b = Σ over the batch of g = gᵀ 1
 
     Shapes: x (..., D_in), weight (D_out, D_in), bias (D_out,) or None -> y (..., D_out).
-    Raises: ShapeError if x's last axis is not D_in, or bias is not (D_out,).
+    Raises: ShapeError if x's last axis is not D_in, or bias is not (D_out,); DtypeError for integers.
     """
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         d_out, d_in = weight.shape if weight.ndim == 2 else ("?", "?")
@@ -21,6 +21,7 @@ def linear(x, weight, bias=None):
         raise ShapeError(f"linear with weight ({d_out}, {d_in}) needs x (..., {d_in}); got {x.shape}{hint}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear with weight {weight.shape} needs bias {weight.shape[:1]}; got {bias.shape}")
+    check_floats("linear", x, weight)
     rows = x.reshape(-1, x.shape[-1])  # (n, D_in)
     y = rows @ weight.T  # (n, D_out)
     if bias is not None:

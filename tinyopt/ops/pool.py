@@ -29,14 +29,12 @@ def max_pool2d(x, *, kernel_size, stride=None, padding=0):
 
     def grad_x(g):
         total = np.zeros_like(image)
-        for k, place in enumerate(places):
-            hit = image[place] == y
-            if k == 0:
-                free = ~hit  # windows whose maximum was not met yet
-            else:
-                hit &= free
-                free &= ~hit
-            total[place] += g * hit
+        left = _in_memory_of(y, g)  # the gradient of windows whose maximum was not met yet
+        for place in places[:-1]:
+            part = left * (image[place] == y)
+            left = left - part
+            total[place] += part
+        total[places[-1]] += left
         return _without_border(total, x, padding)
 
     return y, (grad_x,)
@@ -59,8 +57,9 @@ def avg_pool2d(x, *, kernel_size, stride=None, padding=0):
 
     def grad_x(g):
         total = np.zeros_like(image)
+        part = _in_memory_of(y, g) * share
         for place in places:
-            total[place] += g * share
+            total[place] += part
         return _without_border(total, x, padding)
 
     return y * share, (grad_x,)
@@ -90,6 +89,15 @@ def _places(x, kernel_size, stride, padding, border):
         for i, j in np.ndindex(kh, kw)
     ]
     return x, places
+
+
+def _in_memory_of(y, g):
+    """g in the memory order of y: two orders in one sum would be read against the grain."""
+    if g.strides == y.strides:
+        return g
+    copy = np.empty_like(y)
+    copy[...] = g
+    return copy
 
 
 def _without_border(total, x, padding):

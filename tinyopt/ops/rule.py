@@ -85,11 +85,8 @@ def _apply(function, args, settings):
         needed = [isinstance(t, Tensor) and t.requires_grad and p is not None for t, p in zip(inputs, pullbacks)]
         if any(needed):
             output.requires_grad = True
-            output.node = autograd.Node(
-                function.__name__,
-                tuple(t if need else None for t, need in zip(inputs, needed)),
-                tuple(p if need else None for p, need in zip(pullbacks, needed)),
-            )
+            pullbacks = tuple(p if need else None for p, need in zip(pullbacks, needed))
+            output.node = autograd.Node(function.__name__, tuple(inputs), pullbacks)
     for listener in LISTENERS:
         listener(function.__name__, inputs, settings, output)
     return output
@@ -102,6 +99,15 @@ def _as_operand(value):
     if isinstance(value, np.generic):
         return value.item()  # so np.float64(0.5) cannot turn a float32 network into float64
     return Tensor(value)
+
+
+def check_floats(name, x, weight):
+    """Raise DtypeError, with the likely fix, unless x is of its weight's type: integer images are not."""
+    if x.dtype != weight.dtype:
+        raise DtypeError(
+            f"{name} needs x of its weight's type, {weight.dtype}; got {x.dtype}. "
+            f"Convert it first: x.astype('{weight.dtype}'), and images of 0 to 255: x.astype('{weight.dtype}') / 255"
+        )
 
 
 def _one_dtype(function, dtype, other):
