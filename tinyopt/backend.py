@@ -123,7 +123,13 @@ def synchronize(array):
 
 # --- random numbers: one seed fixes everything -----------------------------------------------------
 
-_default_rng = np.random.default_rng(0)
+_default = {}  # holds the default generator once it is needed: importing numpy.random takes time
+
+
+def _default_rng():
+    if not _default:
+        _default["rng"] = np.random.default_rng(0)
+    return _default["rng"]
 
 
 def manual_seed(seed):
@@ -131,13 +137,13 @@ def manual_seed(seed):
 
     Everything random takes `rng=`; what gets none draws from this generator.
     """
-    _default_rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+    _default_rng().bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
 
 def generator(rng=None):
     """The generator to draw from: `rng` itself, a new one if `rng` is an integer seed, else the default."""
     if rng is None:
-        return _default_rng
+        return _default_rng()
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, (int, np.integer)):

@@ -41,7 +41,7 @@ def lenet5(image_size=28, n_classes=10, filters=(20, 50), units=500, rng=None):
     for _ in filters:
         side = (side + 2 * padding - 4) // 2
     if side < 1:
-        raise ValueError(f"lenet5 needs images of 8×8 or more; got {image_size}×{image_size}")
+        raise ValueError(f"lenet5 needs images of 4×4 or more; got {image_size}×{image_size}")
     return Sequential(
         conv1=Conv2d(1, filters[0], 5, padding=padding, rng=rng),
         pool1=MaxPool2d(2),

@@ -26,6 +26,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} needs a method: def forward(self, x)")
 
     def __call__(self, *inputs):
+        inputs = [x if isinstance(x, Tensor) or not backend.is_array(x) else Tensor(x) for x in inputs]
         if not LISTENERS:
             return self.forward(*inputs)
         listeners, output = list(LISTENERS), None

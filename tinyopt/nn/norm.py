@@ -7,6 +7,7 @@ from tinyopt.nn.layers import at_least_one
 from tinyopt.nn.module import Module
 from tinyopt.nn.parameter import Parameter
 from tinyopt.ops.norm import moments
+from tinyopt.ops.rule import check_floats
 from tinyopt.tensor import OPS, Tensor
 
 
@@ -20,7 +21,8 @@ class BatchNorm(Module):
     plain average of all batches so far.
 
     Start:  weight 1, bias 0, running mean 0, running variance 1.
-    Raises: ShapeError for another number of axes or channels; ValueError in training for one value a channel.
+    Raises: ShapeError for another number of axes or channels; DtypeError for integers; ValueError in training for
+            one value a channel.
     Source: Ioffe & Szegedy (2015), "Batch Normalization", arXiv:1502.03167.
     """
 
@@ -40,6 +42,7 @@ class BatchNorm(Module):
         if x.ndim not in self.n_axes or x.shape[1] != self.num_features:
             axes = " or ".join(str(n) for n in self.n_axes)
             raise ShapeError(f"{type(self).__name__}({self.num_features}) needs {axes} axes, channels second; got {x.shape}")
+        check_floats(type(self).__name__, x, self.weight)
         mean, var = self._measured(x.data) if self.training else (self.running_mean, self.running_var)
         return OPS["batch_norm"](
             x, self.weight, self.bias, Tensor._from_op(mean), Tensor._from_op(var), eps=self.eps, training=self.training

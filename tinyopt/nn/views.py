@@ -94,6 +94,8 @@ class Codebook(View):
 
     def __init__(self, labels):
         self.labels = Tensor(labels).data
+        if self.labels.dtype.kind not in "iu":
+            raise DtypeError(f"labels say which centroid, in integers; got {self.labels.dtype}. Use np.array(labels)")
 
     def __call__(self, x):
         return OPS["lookup"](x, Tensor._from_op(self.labels))
@@ -106,9 +108,9 @@ class Codebook(View):
             raise ValueError("a weight is stored as integers or as codebook labels, not both: bake() the integers first")
         if parameter._data.ndim != 1:
             raise ShapeError(f"under a codebook, data are the K centroids, shape (K,); got {parameter._data.shape}")
-        highest = int(self.labels.max()) if self.labels.size else -1
-        if highest >= len(parameter._data):
-            raise ValueError(f"labels must lie below the {len(parameter._data)} centroids; the highest is {highest}")
+        n, (low, high) = len(parameter._data), (int(self.labels.min()), int(self.labels.max()))
+        if low < 0 or high >= n:
+            raise ValueError(f"labels must lie in [0, {n}), one for each centroid; got {low} to {high}")
 
 
 KINDS = {kind.__name__.lower(): kind for kind in (Codebook, Quantize, Mask)}

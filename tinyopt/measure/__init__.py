@@ -1,0 +1,19 @@
+"""What a model does, counted and measured. Read in this order:
+
+    modes.py     run a model to look at it: eval mode, no graph, restored after
+    capture.py   every layer's inputs, output and gradient, for one batch
+    trace.py     modules and ops in order, and how values pass between them
+    summary.py   parameters, non-zeros, products and bytes, layer by layer
+    latency.py   seconds for one forward pass
+    quality.py   accuracy and its error, per-class scores, and two models compared
+    table.py     columns of text
+"""
+
+from tinyopt.measure.capture import capture
+from tinyopt.measure.latency import latency
+from tinyopt.measure.modes import inference
+from tinyopt.measure.quality import compare, evaluate
+from tinyopt.measure.summary import summary
+from tinyopt.measure.trace import trace
+
+__all__ = ["capture", "compare", "evaluate", "inference", "latency", "summary", "trace"]
