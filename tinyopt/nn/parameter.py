@@ -93,6 +93,7 @@ class Parameter(Tensor):
         """Put data, gradient and views on a device, in place: the same object stays in the optimizer."""
         self.data = backend.to_device(self._data, device)
         self.grad = None if self.grad is None else backend.to_device(self.grad, device)
+        self.restarted = None if self.restarted is None else backend.to_device(self.restarted, device)
         self.views = [view.map(lambda array: backend.to_device(array, device)) for view in self.views]
 
     def __deepcopy__(self, memo):
