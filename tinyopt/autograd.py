@@ -43,9 +43,9 @@ def is_grad_enabled():
 
 
 class Node:
-    """One op that was applied: its name, its inputs, and one pullback for each of them.
+    """One op that was applied: its name, its inputs as they came, and one pullback for each of them.
 
-    `inputs` and `pullbacks` hold None where an input needs no gradient.
+    A pullback is None where its input needs no gradient; such an input may be a Python number, too.
     """
 
     __slots__ = ("name", "inputs", "pullbacks", "serial")
@@ -69,14 +69,14 @@ def backpropagate(output, g):
     """
     gradients = {id(output): g}
     ours = set()  # ids of the tensors whose sum is an array made here: only such is added to in place
-    for tensor in _latest_first(output):
+    for tensor in latest_first(output):
         g = gradients.pop(id(tensor))
         yield tensor, g
         node = tensor.node
         if node is None:
             continue
         for source, pullback in zip(node.inputs, node.pullbacks):
-            if source is None:
+            if pullback is None:
                 continue
             key, part = id(source), _checked(pullback(g), source, node)
             if key not in gradients:
@@ -88,14 +88,14 @@ def backpropagate(output, g):
                 ours.add(key)
 
 
-def _latest_first(output):
+def latest_first(output):
     """`output` and all tensors it was made from, sorted by serial number; leaves at the end."""
     found = {id(output): output}
     to_visit = [output]
     while to_visit:
         node = to_visit.pop().node
-        for source in node.inputs if node is not None else ():
-            if source is not None and id(source) not in found:
+        for source, pullback in zip(node.inputs, node.pullbacks) if node is not None else ():
+            if pullback is not None and id(source) not in found:
                 found[id(source)] = source
                 to_visit.append(source)
     return sorted(found.values(), key=lambda t: -1 if t.node is None else t.node.serial, reverse=True)
