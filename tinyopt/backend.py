@@ -116,6 +116,12 @@ def to_device(array, name):
     return array if target.owns(array) else target.from_host(to_host(array))
 
 
+def chunks(array, row_bytes):
+    """Slices of the first axis of `array`, each of as many rows as keep `row_bytes` apiece in the cache."""
+    step = max(1, device_of(array).chunk_bytes // max(1, row_bytes))
+    return [slice(start, start + step) for start in range(0, len(array), step)]
+
+
 def synchronize(array):
     """Wait until the device of `array` has done all its work: before a clock is read."""
     device_of(array).synchronize()

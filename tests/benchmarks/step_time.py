@@ -1,7 +1,7 @@
 """One training step beside PyTorch's, in the same process: python tests/benchmarks/step_time.py
 
 Needs the extra `bench`. Both take SGD steps with momentum 0.9 at batch 64, on two threads, in turns of
-a few steps each, so that a change of the machine's speed meets both. Printed: the median of the ratios.
+some steps each, so that a change of the machine's speed meets both. Printed: the median of the ratios.
 """
 
 import os
@@ -22,7 +22,7 @@ import torch
 from tinyopt import Tensor, losses, models, nn, optim
 
 torch.set_num_threads(2)
-BATCH, STEPS, ROUNDS = 64, 10, 30
+BATCH, WARM, STEPS, ROUNDS = 64, 5, 20, 30
 
 
 def torch_twin(model):
@@ -71,6 +71,8 @@ def torch_step(model, x, y):
 
 
 def milliseconds(step):
+    for _ in range(WARM):  # the other side's threads may still be spinning
+        step()
     start = time.perf_counter()
     for _ in range(STEPS):
         step()

@@ -94,10 +94,7 @@ class _Dense:
         self.m = next(m for m in ((4, 3, 2, 1) if few else (1,)) if self.q % m == 0)
         self.run = (self.kw + (self.m - 1) * stride[1]) * c  # numbers that a window reads from one row
         row_bytes = self.kh * self.run * self.p * (self.q // self.m) * image.dtype.itemsize
-        self.step = max(1, backend.device_of(image).chunk_bytes // max(1, row_bytes))  # images at a time
-
-    def chunks(self):
-        return [slice(i, i + self.step) for i in range(0, len(self.image), self.step)]
+        self.chunks = backend.chunks(image, row_bytes)  # a few images at a time
 
     def columns(self, chunk):
         """The windows of some images, one a row: (images · P · Q/m, kh · run)."""
@@ -120,13 +117,13 @@ class _Dense:
         filters = np.zeros_like(self.weight, shape=(self.kh * self.run, self.m * self.n_out))
         for band in self.bands(filters):
             band[...] = self.weight.transpose(2, 3, 1, 0).reshape(band.shape)
-        for chunk in self.chunks():
+        for chunk in self.chunks:
             np.matmul(self.columns(chunk), filters, out=y[chunk].reshape(-1, self.m * self.n_out))
         return y
 
     def grad_weight(self, g):
         total = np.zeros_like(g, shape=(self.kh * self.run, self.m * self.n_out))
-        for chunk in self.chunks():
+        for chunk in self.chunks:
             total += self.columns(chunk).T @ g[chunk].reshape(-1, self.m * self.n_out)
         total = sum(self.bands(total))  # (kh, kw·C, O)
         return total.reshape(self.kh, self.kw, -1, self.n_out).transpose(3, 2, 0, 1)
@@ -137,7 +134,7 @@ class _Dense:
         (sh, sw), kwc = self.stride, self.kw * c
         filters = self.weight.transpose(2, 0, 3, 1).reshape(self.kh, self.n_out, kwc)
         total = np.zeros_like(self.image)
-        for chunk in self.chunks():
+        for chunk in self.chunks:
             part = g[chunk]
             rows = np.zeros_like(g, shape=(len(part), height, self.q, kwc))
             for i in range(self.kh):

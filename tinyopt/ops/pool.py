@@ -6,6 +6,7 @@ once is a strided slice of x, which NumPy handles in one call and in x's own mem
 
 import numpy as np
 
+from tinyopt import backend
 from tinyopt.errors import ShapeError
 from tinyopt.ops.conv import pair
 from tinyopt.ops.rule import op
@@ -22,19 +23,20 @@ def max_pool2d(x, *, kernel_size, stride=None, padding=0):
     Start:  stride=None is the kernel's size. Padding counts as −∞.
     Raises: ShapeError if the window does not fit; ValueError for padding over half the kernel.
     """
-    image, places = _places(x, kernel_size, stride, padding, -np.inf)
+    image, places, put = _places(x, kernel_size, stride, padding, -np.inf)
     y = image[places[0]].copy(order="K")
     for place in places[1:]:
         np.maximum(y, image[place], out=y)
 
     def grad_x(g):
-        total = np.zeros_like(image)
-        left = _in_memory_of(y, g)  # the gradient of windows whose maximum was not met yet
-        for place in places[:-1]:
-            part = left * (image[place] == y)
-            left = left - part
-            total[place] += part
-        total[places[-1]] += left
+        total, g = np.zeros_like(image), _in_memory_of(y, g)
+        for chunk in backend.chunks(image, 2 * image.nbytes // max(1, len(image))):
+            left = g[chunk]  # the gradient of windows whose maximum was not met yet
+            for place in places[:-1]:
+                part = left * (image[chunk][place] == y[chunk])
+                left = left - part
+                put(total[chunk], place, part)
+            put(total[chunk], places[-1], left)
         return _without_border(total, x, padding)
 
     return y, (grad_x,)
@@ -49,7 +51,7 @@ def avg_pool2d(x, *, kernel_size, stride=None, padding=0):
 
     Shapes, Start, Raises: as `max_pool2d`.
     """
-    image, places = _places(x, kernel_size, stride, padding, 0.0)
+    image, places, put = _places(x, kernel_size, stride, padding, 0.0)
     share = 1.0 / len(places)
     y = image[places[0]].copy(order="K")
     for place in places[1:]:
@@ -59,14 +61,14 @@ def avg_pool2d(x, *, kernel_size, stride=None, padding=0):
         total = np.zeros_like(image)
         part = _in_memory_of(y, g) * share
         for place in places:
-            total[place] += part
+            put(total, place, part)
         return _without_border(total, x, padding)
 
     return y * share, (grad_x,)
 
 
 def _places(x, kernel_size, stride, padding, border):
-    """x with its border, and for each place in a window the slice that reads it for all windows."""
+    """x with its border; for each place in a window the slice that reads it for all windows; how to write there."""
     (kh, kw), (ph, pw) = pair(kernel_size, "kernel_size"), pair(padding, "padding")
     sh, sw = (kh, kw) if stride is None else pair(stride, "stride")
     if x.ndim != 4:
@@ -88,7 +90,16 @@ def _places(x, kernel_size, stride, padding, border):
         (slice(None), slice(None), slice(i, i + sh * (p - 1) + 1, sh), slice(j, j + sw * (q - 1) + 1, sw))
         for i, j in np.ndindex(kh, kw)
     ]
-    return x, places
+    disjoint = sh >= kh and sw >= kw  # no two windows share a number
+    return x, places, _set if disjoint else _add
+
+
+def _set(total, place, part):
+    total[place] = part
+
+
+def _add(total, place, part):
+    total[place] += part
 
 
 def _in_memory_of(y, g):

@@ -130,8 +130,9 @@ def _one_device(function, home, array):
 
 def _run(function, arrays, settings):
     """What the rule returns: its value, and a pullback for each array."""
-    if settings:  # np.float64(0.5) as a setting must not promote either
-        settings = {key: s.item() if isinstance(s, np.generic) else s for key, s in settings.items()}
+    for key, setting in settings.items():
+        if isinstance(setting, np.generic):
+            settings[key] = setting.item()  # np.float64(0.5) must not promote here either
     try:
         result = function.rule(*arrays, **settings)
     except (ValueError, IndexError, OverflowError) as problem:
