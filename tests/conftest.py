@@ -1,4 +1,4 @@
-"""Settings for all tests: Hypothesis draws few examples, the same ones in every run, and no clock judges them."""
+"""Settings for all tests: Hypothesis draws few examples, the same in every run, and no clock judges them."""
 
 from hypothesis import settings
 

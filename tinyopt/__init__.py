@@ -4,6 +4,7 @@ import importlib
 
 from tinyopt.autograd import is_grad_enabled, no_grad
 from tinyopt.backend import manual_seed
+from tinyopt.gradcheck import gradcheck
 from tinyopt.tensor import OPS, Tensor
 from tinyopt import ops
 from tinyopt.ops.rule import differentiable, op, substitute
@@ -11,7 +12,7 @@ from tinyopt.ops.rule import differentiable, op, substitute
 __version__ = "0.1.0"
 
 _ROOMS = ("nn", "losses", "models", "optim", "data", "files", "measure", "train", "compress", "report", "course", "codec")
-_FROM = {"gradcheck": "tinyopt.gradcheck", "save": "tinyopt.files", "load": "tinyopt.files"}
+_FROM = {"save": "tinyopt.files", "load": "tinyopt.files"}
 
 
 def __getattr__(name):

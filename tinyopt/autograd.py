@@ -84,7 +84,7 @@ def backpropagate(output, g):
             elif key in ours:
                 gradients[key] += part
             else:
-                gradients[key] = gradients[key] + part
+                gradients[key] = _as_array(gradients[key] + part)
                 ours.add(key)
 
 
@@ -103,9 +103,7 @@ def latest_first(output):
 
 def _checked(part, source, node):
     """A pullback's result, of the shape and type of the tensor that it belongs to."""
-    data = source._data
-    if isinstance(part, np.generic):
-        part = np.array(part)
+    data, part = source._data, _as_array(part)
     if part.shape != data.shape:
         try:
             part = unbroadcast(part, data.shape)
@@ -114,6 +112,11 @@ def _checked(part, source, node):
     if part.dtype != data.dtype:
         raise DtypeError(f"the gradient rule of {node.name!r} made {part.dtype} for an input of {data.dtype}")
     return part
+
+
+def _as_array(value):
+    """NumPy turns results without axes into scalars: back into an array."""
+    return np.array(value) if isinstance(value, np.generic) else value
 
 
 def unbroadcast(g, shape):
@@ -129,4 +132,4 @@ def unbroadcast(g, shape):
     if not fits:
         raise ShapeError(f"a gradient of shape {g.shape} cannot belong to an array of shape {tuple(shape)}")
     repeated = [n_new + i for i, s in enumerate(shape) if s == 1]
-    return g.sum(axis=(*range(n_new), *repeated)).reshape(shape)
+    return _as_array(g.sum(axis=(*range(n_new), *repeated))).reshape(shape)

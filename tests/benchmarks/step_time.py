@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from tinyopt import Tensor, losses, models, nn, optim
+from tinyopt.report import doctor
 
 torch.set_num_threads(2)
 BATCH, WARM, STEPS, ROUNDS = 64, 5, 20, 30
@@ -80,9 +81,7 @@ def milliseconds(step):
 
 
 def main():
-    from tinyopt.report.machine import blas
-
-    print(f"BLAS of NumPy: {blas()} · PyTorch {torch.__version__} · batch {BATCH} · two threads each")
+    print(f"{doctor.summary()['text']} · PyTorch {torch.__version__} · batch {BATCH} · two threads each")
     rng = np.random.default_rng(0)
     x, y = rng.random((BATCH, 1, 28, 28), dtype=np.float32), rng.integers(0, 10, BATCH)
     for name, make in models.MODELS.items():
