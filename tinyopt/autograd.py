@@ -104,6 +104,9 @@ def latest_first(output):
 def _checked(part, source, node):
     """A pullback's result, of the shape and type of the tensor that it belongs to."""
     data, part = source._data, _as_array(part)
+    if not hasattr(part, "dtype"):
+        got = type(part).__name__
+        raise TypeError(f"a pullback of {node.name!r} must return an array; got {got}. Is a `return` missing?")
     if part.shape != data.shape:
         try:
             part = unbroadcast(part, data.shape)

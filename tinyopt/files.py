@@ -28,11 +28,13 @@ def save(model, path, *, coding="packed", notes=None):
     frequent ones fewer.
 
     Units:  returns the file's size in bytes.
-    Raises: ValueError for an unknown coding; OSError with a clear sentence if the path cannot be written.
+    Raises: TypeError if `model` is none; ValueError for an unknown coding; OSError with a clear sentence if the
+            path cannot be written.
     Source: Han, Mao & Dally (2016), "Deep Compression", arXiv:1510.00149 (prune, share, code).
     """
     if coding not in ("packed", "huffman"):
         raise ValueError(f"coding is 'packed' or 'huffman'; got {coding!r}")
+    _check_model("save(model, path)", model)
     kinds = {name: "factors" for path_, m in model.named_modules() if isinstance(m, nn.LowRankLinear)
              for name in (f"{path_}.down", f"{path_}.up")}  # fmt: skip
     tensors, blobs = {}, {}
@@ -52,10 +54,14 @@ def load(path, into=None, device="cpu"):
     """Read a model back, in eval mode. In the same process or another, it computes the same numbers.
 
     A model of your own classes cannot be rebuilt from a file without code: pass an instance, and its
-    weights and views are replaced: `load(path, into=MyNet())`.
+    weights and views are replaced: `load(path, into=MyNet())`. If layers of it were replaced before it was
+    saved (low rank), replace them in the instance first.
 
-    Raises: FileNotFoundError; FormatError for a damaged, foreign or newer file, or one of another model.
+    Raises: FileNotFoundError; FormatError for a damaged, foreign or newer file, or one of another model;
+            TypeError if `into` is no model.
     """
+    if into is not None:
+        _check_model("load(path, into=model)", into)
     header, blobs = codec.read_container(path)
     if "model" not in header or "tensors" not in header:
         raise FormatError(f"{path} holds no model: it may be a checkpoint of train.fit, which resumes from it")
@@ -65,6 +71,12 @@ def load(path, into=None, device="cpu"):
     model = _build(tree) if into is None else into
     _fill(model, header["tensors"], blobs, path)
     return model.to(device).eval()
+
+
+def _check_model(call, model):
+    if not isinstance(model, nn.Module):
+        got = f"the class {model.__name__}: make one, {model.__name__}()" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"{call} takes a model, an nn.Module; got {got}")
 
 
 def notes(path):
@@ -101,7 +113,9 @@ def _describe(module):
 
 def _build(tree):
     kind, config, children = tree
-    children = {name: _build(child) for name, child in children.items() if child[0] != "Add"}
+    children = {name: _build(child) for name, child in children.items()}
+    if kind == "Residual":
+        del children["add"]  # it makes its own
     return nn.LAYERS[kind](**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}, **children)
 
 
@@ -113,7 +127,8 @@ def _fill(model, tensors, blobs, path):
     if missing or unexpected:
         raise FormatError(
             f"{path} does not fit this {type(model).__name__}: the file lacks {', '.join(missing) or 'nothing'} "
-            f"and holds besides {', '.join(unexpected) or 'nothing'}"
+            f"and holds besides {', '.join(unexpected) or 'nothing'}. If layers were replaced or shared before it was "
+            "saved, do the same to a model first and pass it: load(path, into=model)"
         )
     state = {}
     for name, (shape, stack) in tensors.items():

@@ -26,15 +26,20 @@ def cross_entropy(input, target, reduction="mean", label_smoothing=0.0):
     if input.ndim != 2 or input.shape[0] == 0:
         raise ShapeError(f"cross_entropy needs logits (N, C) with N of 1 or more; got {input.shape}")
     if target.ndim == 1 and target.dtype.kind not in "iu":
-        raise DtypeError(f"labels of shape (N,) are class numbers, integers; got {target.dtype}. Use labels.astype('int64')")
+        raise DtypeError(
+            f"labels of shape (N,) are class numbers, integers; got {target.dtype}. Use labels.astype('int64')"
+        )
     if target.shape not in (input.shape[:1], input.shape):
-        raise ShapeError(f"logits {input.shape} need labels {input.shape[:1]} or probabilities {input.shape}; got {target.shape}")
+        raise ShapeError(
+            f"logits {input.shape} need labels {input.shape[:1]} or probabilities {input.shape}; got {target.shape}"
+        )
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing is a fraction in [0, 1]; got {label_smoothing}")
-    if target.ndim == 1 and type(target.data) is np.ndarray:  # on a GPU the loader has checked them on the host
+    if target.ndim == 1 and type(target.data) is np.ndarray:  # on a GPU this would wait: train.fit asks the loader
         low, high = target.data.min(), target.data.max()
         if low < 0 or high >= input.shape[1]:
-            raise ValueError(f"labels must lie in [0, {input.shape[1]}), one for each logit; got {low if low < 0 else high}")
+            wrong = low if low < 0 else high
+            raise ValueError(f"labels must lie in [0, {input.shape[1]}), one for each logit; got {wrong}")
     return OPS["cross_entropy"](input, target, reduction=_reduction(reduction), label_smoothing=label_smoothing)
 
 
@@ -48,7 +53,9 @@ def mse_loss(input, target, reduction="mean"):
     """
     input, target = _tensor(input), _tensor(target)
     if input.shape != target.shape or input.size == 0:
-        raise ShapeError(f"mse_loss needs input and target of one shape, not empty; got {input.shape} and {target.shape}")
+        raise ShapeError(
+            f"mse_loss needs input and target of one shape, not empty; got {input.shape} and {target.shape}"
+        )
     square = (input - target) ** 2
     return square if _reduction(reduction) == "none" else square.mean() if reduction == "mean" else square.sum()
 
@@ -58,8 +65,9 @@ def _tensor(value):
 
 
 def _labels(target):
-    """A list of integers stays integers here; elsewhere lists become float32."""
-    return _tensor(np.array(target) if isinstance(target, (list, tuple)) else target)
+    """A list of integers stays integers here; elsewhere lists become float32, as probabilities do here."""
+    listed = np.array(target) if isinstance(target, (list, tuple)) else None
+    return _tensor(target if listed is None or listed.dtype.kind == "f" else listed)
 
 
 def _reduction(reduction):

@@ -62,7 +62,8 @@ def make(name, **settings):
 
     Raises: ValueError that lists the names, and the nearest one.
     """
-    if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        raise ValueError(f"no model is called {name!r}; there are {', '.join(MODELS)}{f'. Did you mean {near[0]}?' if near else ''}")
+    if not isinstance(name, str) or name not in MODELS:
+        near = difflib.get_close_matches(str(name), MODELS, n=1)
+        guess = f". Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"no model is called {name!r}; there are {', '.join(MODELS)}{guess}")
     return MODELS[name](**settings)

@@ -11,11 +11,11 @@ import numpy as np
 from tinyopt import backend, measure
 from tinyopt.autograd import no_grad
 from tinyopt.callbacks import Checkpoint, EarlyStopping, Progress
-from tinyopt.data import DataLoader
+from tinyopt.data import DataLoader, Part
 from tinyopt.errors import TrainingDiverged
 from tinyopt.losses import cross_entropy
 from tinyopt.measure import evaluate
-from tinyopt.optim import Adam
+from tinyopt.optim import Adam, Optimizer
 
 MOMENTS = ("before_fit", "before_epoch", "after_backward", "after_step", "after_epoch", "after_fit")
 
@@ -28,6 +28,8 @@ def classify(model, images, labels):
 
 def cosine(progress):
     """A schedule: lr falls from its start to 0 along half a cosine; `progress` runs from 0 to 1.
+
+        factor = (1 + cos(π · progress)) / 2
 
     Source: Loshchilov & Hutter (2017), "SGDR: Stochastic Gradient Descent with Warm Restarts",
             arXiv:1608.03983, Equation 5 (one period).
@@ -42,17 +44,20 @@ def fit(
     """Train a model and return its history: a list with one dictionary an epoch.
 
     Shapes: data, a Dataset (its train and val parts), or a pair of parts (train, val), or (train, None); a
-            part is a pair (images, labels).
+            part is a pair (images, labels). The validation part is judged as a classifier's: for a regression
+            pass (train, None).
     Units:  epochs; batch_size in examples; patience in epochs without a better validation accuracy (then
             the best weights are taken back); checkpoint_every in steps.
     Start:  optimizer=None is Adam at its defaults; schedule, a function of progress in [0, 1) whose value
             multiplies lr, is constant; progress may be False, or a text to show in front.
-    Raises: ValueError, ShapeError or DtypeError for data that do not fit; TrainingDiverged as soon as the
-            loss is NaN or infinite, with the step and the layer where it began.
+    Raises: TypeError, ValueError, ShapeError or DtypeError for arguments or data that do not fit;
+            TrainingDiverged as soon as the loss is NaN or infinite, with the step and the layer where it began.
 
     `checkpoint` is a path: the run's state is written there, and if the file exists the run goes on from it,
     and ends bit-equal to one that was never stopped.
     """
+    if checkpoint_every is not None and not checkpoint:
+        raise ValueError(f"checkpoint_every={checkpoint_every} needs a file to write to: checkpoint=path")
     callbacks = list(callbacks)
     callbacks += [EarlyStopping(patience)] if patience is not None else []
     callbacks += [Progress(progress if isinstance(progress, str) else "")] if progress else []
@@ -70,18 +75,22 @@ class Run:
     """
 
     def __init__(self, model, data, epochs, batch_size, optimizer, objective, schedule, callbacks, savers, seed, device):
-        if epochs < 0:
-            raise ValueError(f"epochs is a number of passes over the data, 0 or more; got {epochs}")
-        train, self.val = (data.train, data.val) if hasattr(data, "train") else data
-        self.model, self.objective, self.schedule, self.device = model.to(device), objective, schedule, device
+        if not isinstance(epochs, (int, np.integer)) or epochs < 0:
+            raise ValueError(f"epochs is a number of passes over the data, 0 or more; got {epochs!r}")
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer is one of tinyopt.optim, such as Adam(model.parameters()); got {optimizer!r}")
+        train, self.val = _two_parts(data)
         self.loader = DataLoader(train, batch_size, shuffle=True, seed=seed, device=device)
+        if self.val is not None:
+            DataLoader(self.val, batch_size)  # looks at every number now, not after an epoch
+        self.model, self.objective, self.schedule, self.device = model.to(device), objective, schedule, device
         self.optimizer = optimizer or Adam(model.parameters())
         self.callbacks, self.savers = callbacks, savers  # savers come last: they write what the others left
         self.base_lr = self.optimizer.lr
         self.epochs, self.n_steps = epochs, epochs * len(self.loader)
         self.epoch = self.next_epoch = self.step = self.first_batch = 0
         self.history, self.stop = [], False
-        self.sums = {"loss": 0.0, "correct": 0, "seen": 0}  # of the epoch so far
+        self._start_sums()
 
     def fit(self):
         """The loop."""
@@ -95,7 +104,7 @@ class Run:
                 self.train_step()
             self.history.append(self._row(time.perf_counter() - start))
             self.next_epoch, self.first_batch = self.epoch + 1, 0
-            self.sums = {"loss": 0.0, "correct": 0, "seen": 0}
+            self._start_sums()
             self._tell("after_epoch")
         self._tell("after_fit")
         self.model.eval()
@@ -105,7 +114,7 @@ class Run:
         if self.schedule is not None:
             self.optimizer.lr = self.base_lr * self.schedule(self.step / self.n_steps)
         self.optimizer.zero_grad()
-        loss, self.outputs = self.objective(self.model, self.images, self.labels)
+        loss = self._forward()
         self.loss = loss.item()  # the only transfer of a step
         if not math.isfinite(self.loss):
             raise TrainingDiverged(self._where_it_began())
@@ -117,6 +126,17 @@ class Run:
         self._count(len(self.images))
         self._tell("after_step")
 
+    def _forward(self):
+        """The loss of the batch, as a tensor; sets `outputs`."""
+        result = self.objective(self.model, self.images, self.labels)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"an objective returns (loss, outputs), two tensors; got {type(result).__name__}")
+        loss, self.outputs = result
+        highest, classes = self.loader.highest_label, self.outputs.shape
+        if self._classifies() and highest >= classes[1]:  # a GPU would read another class without a word
+            raise ValueError(f"labels must lie in [0, {classes[1]}), one for each logit of the model; got {highest}")
+        return loss
+
     def _tell(self, moment):
         for callback in self.callbacks + self.savers:
             self._call(callback, moment)
@@ -126,12 +146,17 @@ class Run:
         if method is not None:
             method(self)
 
+    def _start_sums(self):
+        """Sums over the batches of an epoch; `judged` counts the examples that were classified."""
+        self.sums = {"loss": 0.0, "seen": 0, "correct": 0, "judged": 0}
+
     def _count(self, n):
         self.sums["loss"] += self.loss * n
         self.sums["seen"] += n
         if self._classifies():  # stays on the device until the epoch ends
             hits = self.outputs.data.argmax(axis=1) == self.labels.data
             self.sums["correct"] = self.sums["correct"] + hits.sum()
+            self.sums["judged"] += n
 
     def _classifies(self):
         return self.outputs.ndim == 2 and self.labels.ndim == 1 and self.labels.dtype.kind in "iu"
@@ -139,8 +164,8 @@ class Run:
     def _row(self, seconds):
         """The history's row of the epoch that just ended."""
         row = {"epoch": self.epoch + 1, "loss": self.sums["loss"] / self.sums["seen"], "lr": self.optimizer.lr}
-        if self._classifies():
-            row["accuracy"] = int(self.sums["correct"]) / self.sums["seen"]
+        if self.sums["judged"]:
+            row["accuracy"] = int(self.sums["correct"]) / self.sums["judged"]
         if self.val is not None:
             quality = evaluate(self.model, self.val)
             row |= {"val_loss": quality.loss, "val_accuracy": quality.accuracy, "val_error": quality.standard_error}
@@ -149,15 +174,20 @@ class Run:
     def _where_it_began(self):
         """A sentence that names the step and the first layer whose numbers are not finite."""
         place = f"the loss is {self.loss} at step {self.step + 1} (epoch {self.epoch + 1})"
+        advice = f"try a smaller learning rate than {self.optimizer.lr}"
         for name, parameter in self.model.named_parameters():
             if not bool(np.isfinite(parameter.data).all()):
-                return f"{place}: it began in {name}, which the step before made NaN or infinite. Try a smaller learning rate than {self.optimizer.lr}"
+                return f"{place}: it began in {name}, which holds NaN or infinity; {advice}"
         with no_grad(), measure.capture(self.model) as layers:
             self.model(self.images)
         for name, layer in layers.items():
             if name and not bool(np.isfinite(layer.output.data).all()):
-                return f"{place}: it began in layer {name!r}, whose output overflowed. Try a smaller learning rate than {self.optimizer.lr}"
-        return f"{place}: every layer's output is finite, so it began in the loss itself; look at the objective and the targets"
+                return f"{place}: it began in layer {name!r}, whose output holds NaN or infinity; {advice}"
+        largest = float(abs(self.outputs.data).max())
+        return (
+            f"{place}: every layer's output is finite, up to {largest:.1e}, so it began in the loss itself; if that "
+            f"is large, {advice}, else look at the objective and the targets"
+        )
 
     # --- what a checkpoint holds ---
 
@@ -172,7 +202,7 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generators": {name: rng.bit_generator.state for name, rng in self._generators().items()},
-            "callbacks": {str(i): c.state_dict() for i, c in enumerate(self.callbacks) if hasattr(c, "state_dict")},
+            "callbacks": {str(i): callback.state_dict() for i, callback in enumerate(self._stateful())},
         }
 
     def load_state_dict(self, state):
@@ -180,9 +210,11 @@ class Run:
 
         Raises: ValueError if it belongs to another run.
         """
-        if state["run"] != self._identity():
+        theirs, own = state["run"], self._identity()
+        if theirs != own:
+            differ = "; ".join(f"{key} {theirs.get(key)}, here {own[key]}" for key in own if theirs.get(key) != own[key])
             raise ValueError(
-                f"this checkpoint is of another run: it was made with {state['run']}, this is {self._identity()}. "
+                f"this checkpoint is of another run: it was made with {differ}. "
                 "Give another path, or delete the file to start afresh"
             )
         for name, value in state["position"].items():
@@ -192,9 +224,8 @@ class Run:
         self.optimizer.load_state_dict(_on_device(state["optimizer"], self.device))
         for name, rng in self._generators().items():
             rng.bit_generator.state = state["generators"][name]
-        for i, callback in enumerate(self.callbacks):
-            if hasattr(callback, "load_state_dict"):
-                callback.load_state_dict(state["callbacks"][str(i)])
+        for i, callback in enumerate(self._stateful()):
+            callback.load_state_dict(state["callbacks"][str(i)])
 
     def _identity(self):
         """What must be the same for a checkpoint to belong here."""
@@ -202,12 +233,32 @@ class Run:
             "seed": self.loader.seed, "batch_size": self.loader.batch_size, "examples": self.loader.n_samples,
             "optimizer": type(self.optimizer).__name__,
             "parameters": sum(p.size for p in self.model.parameters()),
+            "callbacks": [type(callback).__name__ for callback in self._stateful()],
+            "generators": list(self._generators()),
         }  # fmt: skip
+
+    def _stateful(self):
+        """The callbacks that survive a restart."""
+        return [callback for callback in self.callbacks if hasattr(callback, "state_dict")]
 
     def _generators(self):
         """Every source of random numbers: the default generator, and those of layers."""
-        own = {name: m.rng for name, m in self.model.named_modules() if isinstance(getattr(m, "rng", None), np.random.Generator)}
+        layers = {name: getattr(module, "rng", None) for name, module in self.model.named_modules()}
+        own = {name: rng for name, rng in layers.items() if isinstance(rng, np.random.Generator)}
         return {"default": backend.generator(), **own}
+
+
+def _two_parts(data):
+    """The training part and the validation part, or None, of what `fit` was given."""
+    if hasattr(data, "train") and hasattr(data, "val"):
+        return data.train, data.val
+    pair = isinstance(data, (tuple, list)) and len(data) == 2
+    if not pair or not all(part is None or isinstance(part, (tuple, list, Part)) for part in data):
+        raise TypeError(
+            "fit takes a Dataset, or a pair (train, val) of parts, each a pair (images, labels); without "
+            f"validation write ((images, labels), None). Got {type(data).__name__}"
+        )
+    return data
 
 
 def _on_device(state, device):

@@ -20,9 +20,11 @@ RECIPES = {  # model -> epochs, lr, batch size, largest error in percent
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    seed = parser.parse_args().seed
-    mnist, missed = data.mnist(), []
-    for name, (epochs, lr, batch_size, due) in RECIPES.items():
+    parser.add_argument("--model", choices=RECIPES, action="append", help="both, unless named")
+    options = parser.parse_args()
+    seed, mnist, missed = options.seed, data.mnist(), []
+    for name in options.model or RECIPES:
+        epochs, lr, batch_size, due = RECIPES[name]
         tinyopt.manual_seed(seed)
         model, start = models.make(name, rng=seed), time.perf_counter()
         optimizer = optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05)

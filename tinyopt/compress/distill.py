@@ -18,7 +18,8 @@ def distillation_loss(student_logits, teacher_logits, target, *, temperature=4.0
     A high T shows which wrong classes the teacher finds likely. The gradient of the first term falls as
     1/T², which T² undoes, so that α means the same at every T.
 
-    Shapes: logits (N, C) both; target (N,) integers -> L, a number.
+    Shapes: logits (N, C) both, the teacher's as a tensor or an array; target (N,) integers, or (N, C)
+            probabilities -> L, a number.
     Units:  nats; temperature > 0; alpha in [0, 1] is the teacher's share.
     Raises: ValueError for other temperatures and alphas; ShapeError if the class counts differ.
     Source: Hinton, Vinyals & Dean (2015), "Distilling the Knowledge in a Neural Network",
@@ -28,9 +29,12 @@ def distillation_loss(student_logits, teacher_logits, target, *, temperature=4.0
         raise ValueError(f"temperature is above 0 (1 leaves the logits as they are); got {temperature}")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the teacher's share of the loss, in [0, 1]; got {alpha}")
+    teacher_logits = Tensor(teacher_logits)  # cut off from its graph
     if student_logits.shape != teacher_logits.shape:
-        raise ShapeError(f"teacher and student need the same classes; got {teacher_logits.shape} and {student_logits.shape}")
-    log_p = OPS["log_softmax"](teacher_logits.detach() * (1 / temperature))
+        raise ShapeError(
+            f"teacher and student need the same classes; got {teacher_logits.shape} and {student_logits.shape}"
+        )
+    log_p = OPS["log_softmax"](teacher_logits * (1 / temperature))
     log_q = OPS["log_softmax"](student_logits * (1 / temperature))
     divergence = (log_p.exp() * (log_p - log_q)).sum() * (1 / len(student_logits))
     return divergence * (alpha * temperature**2) + cross_entropy(student_logits, target) * (1 - alpha)
@@ -48,7 +52,6 @@ def taught_by(teacher, *, temperature=4.0, alpha=0.9):
         with no_grad():
             answer = teacher(images)
         logits = student(images)
-        answer = answer if isinstance(answer, Tensor) else Tensor(answer)
         return distillation_loss(logits, answer, labels, temperature=temperature, alpha=alpha), logits
 
     return objective

@@ -18,5 +18,6 @@ def chosen_weights(model, skip=()):
         if len(parameter.shape) >= 2 and not any(name == s or name.startswith(f"{s}.") for s in skip)
     }
     if not weights:
-        raise ValueError(f"this {type(model).__name__} has no weight matrix or filter to compress (skipped: {', '.join(skip) or 'none'})")
+        skipped = ", ".join(skip) or "none"
+        raise ValueError(f"this {type(model).__name__} has no weight matrix or filter to compress (skipped: {skipped})")
     return weights

@@ -36,10 +36,12 @@ def prune(model, sparsity, *, scope="global", skip=()):
     """Mask the smallest weights of a model, in place; biases and norms stay dense.
 
     scope="global" ranks all weights together, so each layer keeps what it needs; "layer" removes the
-    same share of each. A dictionary {layer: sparsity} sets each layer's share.
+    same share of each. A dictionary {layer: sparsity} sets the share of those layers, and leaves the others
+    as they are.
 
     Units:  sparsity, fraction removed, in [0, 1); returns {parameter name: mask}.
-    Raises: ValueError for a sparsity outside [0, 1), an unknown scope, or a model with nothing to prune.
+    Raises: ValueError for a sparsity outside [0, 1), an unknown scope or layer, weights that are NaN or
+            infinite, or a model with nothing to prune; the model is then as it was.
     Source: Han et al. (2015), arXiv:1506.02626 (by layer).
     """
     weights = chosen_weights(model, skip)
@@ -47,9 +49,11 @@ def prune(model, sparsity, *, scope="global", skip=()):
     if isinstance(sparsity, dict):
         unknown = [name for name in sparsity if name not in weights and f"{name}.weight" not in weights]
         if unknown:
-            raise ValueError(f"sparsity names {', '.join(unknown)}; the layers that can be pruned are {', '.join(weights)}")
-        shares = {name: sparsity.get(name, sparsity.get(name.rpartition(".")[0], 0.0)) for name in weights}
-        masks = {name: magnitude_mask(value, sparsity=shares[name]) for name, value in values.items()}
+            known = ", ".join(weights)
+            raise ValueError(f"sparsity names {', '.join(unknown)}; the layers that can be pruned are {known}")
+        shares = {name: sparsity.get(name, sparsity.get(name.rpartition(".")[0])) for name in weights}
+        named = {name: share for name, share in shares.items() if share is not None}
+        masks = {name: magnitude_mask(values[name], sparsity=share) for name, share in named.items()}
     elif scope == "layer":
         masks = {name: magnitude_mask(value, sparsity=sparsity) for name, value in values.items()}
     elif scope == "global":
@@ -57,8 +61,8 @@ def prune(model, sparsity, *, scope="global", skip=()):
         masks = _split(magnitude_mask(flat, sparsity=sparsity), values)
     else:
         raise ValueError(f"scope is 'global' or 'layer'; got {scope!r}")
-    for name, parameter in weights.items():
-        parameter.prune(masks[name])
+    for name, mask in masks.items():
+        weights[name].prune(mask)
     return masks
 
 

@@ -17,16 +17,21 @@ def quantize(model, bits=8, *, per_channel=True, symmetric=True, skip=()):
         w ≈ scale · (q − zero_point)        q an integer of `bits` bits, a scale for each output channel
 
     Units:  bits, 2 to 16; returns {parameter name: largest rounding error}.
-    Raises: ValueError for bits outside 2..16 or weights that are NaN or infinite.
+    Raises: ValueError for bits outside 2..16, shared weights, or weights that are NaN or infinite; the model
+            is then as it was.
     Source: Krishnamoorthi (2018), "Quantizing deep convolutional networks for efficient
             inference: A whitepaper", arXiv:1806.08342, Section 2 (per channel).
     """
-    errors = {}
-    for name, parameter in chosen_weights(model, skip).items():
+    weights, views, errors = chosen_weights(model, skip), {}, {}
+    for name, parameter in weights.items():
         before = parameter.read().data
         if not np.isfinite(before).all():
             raise ValueError(f"quantize needs finite weights; {name} holds NaN or infinity. Did training diverge?")
-        parameter.attach(weight_view(before, bits, per_channel=per_channel, symmetric=symmetric))
+        views[name] = weight_view(before, bits, per_channel=per_channel, symmetric=symmetric)
+        views[name].check(parameter, parameter.views)
+    for name, parameter in weights.items():
+        before = parameter.read().data
+        parameter.attach(views[name])
         errors[name] = float(abs(parameter.read().data - before).max())
     return errors
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyopt import backend
 from tinyopt.compress.layers import chosen_weights
-from tinyopt.nn import Codebook, Mask
+from tinyopt.nn import Codebook, Mask, Quantize
 
 
 def kmeans(values, k, *, start="linear", max_steps=100, rng=None):
@@ -67,28 +67,36 @@ def share(model, n_values=16, *, start="linear", skip=(), rng=None):
     Pruned weights need no value: only survivors are clustered.
 
     Units:  n_values: an integer, or {layer: integer}; 16 values are 4 bits a label. Returns {name: squared error}.
-    Raises: ValueError if n_values is below 1 or names an unknown layer.
+    Raises: ValueError if n_values is below 1 or names an unknown layer, or for weights that are quantized, NaN
+            or infinite; the model is then as it was.
     Source: Han, Mao & Dally (2016), "Deep Compression", arXiv:1510.00149, Section 3.
     """
     weights = chosen_weights(model, skip)
     if isinstance(n_values, dict):
         unknown = [name for name in n_values if name not in weights and f"{name}.weight" not in weights]
         if unknown:
-            raise ValueError(f"n_values names {', '.join(unknown)}; the layers that can be shared are {', '.join(weights)}")
+            known = ", ".join(weights)
+            raise ValueError(f"n_values names {', '.join(unknown)}; the layers that can be shared are {known}")
         per_layer = {name: n_values.get(name, n_values.get(name.rpartition(".")[0])) for name in weights}
         weights = {name: weight for name, weight in weights.items() if per_layer[name] is not None}
-    errors = {}
+    found, errors = {}, {}
     for name, parameter in weights.items():
         k = per_layer[name] if isinstance(n_values, dict) else n_values
-        before, device = backend.to_host(parameter.read().data), backend.device_of(parameter.data).name
-        mask = parameter.view(Mask)
+        if parameter.view(Quantize) is not None:
+            raise ValueError(
+                f"a weight is stored as integers or as codebook labels, not both; {name} is quantized: bake() it first"
+            )
+        before, mask = backend.to_host(parameter.read().data), parameter.view(Mask)
         keep = np.ones(before.shape, bool) if mask is None else backend.to_host(mask.keep)
         if not keep.any():
             continue  # the whole layer is pruned: there is nothing to share
         centroids, labels = kmeans(before[keep], k, start=start, rng=rng)
         whole = np.zeros(before.shape, np.min_scalar_type(len(centroids) - 1))
         whole[keep] = labels
-        parameter.data = backend.to_device(centroids, device)
-        parameter.attach(Codebook(backend.to_device(whole, device)))
+        found[name] = centroids, whole
         errors[name] = float(((centroids[labels] - before[keep]) ** 2).sum())
+    for name, (centroids, labels) in found.items():
+        device = weights[name].device
+        weights[name].data = backend.to_device(centroids, device)
+        weights[name].attach(Codebook(backend.to_device(labels, device)))
     return errors

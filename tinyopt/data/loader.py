@@ -27,7 +27,8 @@ class DataLoader:
             last one perhaps of fewer; with `drop_last` such a one is left out.
     Raises: all of it here, once: ShapeError for empty data or lengths that differ; DtypeError for
             images or labels of a wrong type; ValueError for NaN or infinity, for a label below 0 or not
-            below `n_classes`, or for a batch_size that gives no batch.
+            below `n_classes`, or for a batch_size that gives no batch. `highest_label` (None for floats) is
+            for whoever knows later how many classes there are.
     Differs: PyTorch fetches samples one by one from an object; these are arrays, indexed once a batch.
             PyTorch's order comes from a global generator.
     """
@@ -44,6 +45,7 @@ class DataLoader:
         self.shuffle, self.drop_last, self.device = bool(shuffle), bool(drop_last), device
         self.seed = _whole_number("seed", seed, at_least=0)
         self.n_samples = len(images)
+        self.highest_label = int(labels.max()) if labels.dtype.kind in "iu" else None
         if len(self) == 0:
             raise ValueError(f"{self.n_samples} samples with drop_last give no batch of size {batch_size}. "
                              f"Take batch_size <= {self.n_samples}, or drop_last=False")

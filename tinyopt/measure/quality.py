@@ -77,8 +77,8 @@ def evaluate(model, part, batch_size=256):
 
     Shapes: part, a pair: images (n, ...) and labels (n,), integers; the model makes logits (batch, C)
             -> a `Quality`.
-    Raises: ValueError for an empty part or labels without a logit; ShapeError or DtypeError for what
-            does not fit together.
+    Raises: ValueError for an empty part, labels without a logit, or images on the host that are NaN or
+            infinite; ShapeError or DtypeError for what does not fit together.
     """
     images, labels = _checked_part(part)
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
@@ -157,6 +157,9 @@ def _checked_part(part):
         raise ShapeError(f"a part is images (n, ...) with labels (n,); got {images.shape} and {labels.shape}")
     if labels.dtype.kind not in "iu":
         raise DtypeError(f"labels are class numbers: integers; got {labels.dtype}. Use labels.astype(int)")
+    if isinstance(images, np.ndarray) and not np.isfinite(images).all():
+        wrong = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))
+        raise ValueError(f"image {wrong[0]} holds NaN or infinity ({len(wrong)} of {len(images)} do). Mend or drop them")
     return images, labels.astype(np.int64)
 
 

@@ -34,6 +34,9 @@ class Sequential(Module):
         return iter(self.layers.values())
 
     def __getitem__(self, key):
+        """A layer by position or name; for a slice, a `Sequential` of the same layers."""
+        if isinstance(key, slice):
+            return Sequential(**dict(list(self.layers.items())[key]))
         return list(self.layers.values())[key] if isinstance(key, int) else self.layers[key]
 
 

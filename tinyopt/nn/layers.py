@@ -78,13 +78,16 @@ class Conv2d(Module):
 
     Shapes: x (N, in_channels, H, W) -> y (N, out_channels, P, Q); weight (out, in / groups, kh, kw).
     Start:  weight and bias uniform in ±1/√(in / groups · kh · kw), as PyTorch.
+    Raises: ValueError for sizes below 1, or groups that do not divide both channel counts.
     Source: LeCun et al. (1998), "Gradient-based learning applied to document recognition", Proc. IEEE 86(11).
+    Differs: from PyTorch: there is no dilation, which stands before groups there; so groups goes by keyword.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, groups=1, bias=True, rng=None):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, *, groups=1, bias=True, rng=None):
         at_least_one(in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
-            raise ValueError(f"groups must divide both channel counts; got {in_channels} -> {out_channels}, groups={groups}")
+            channels = f"{in_channels} -> {out_channels}"
+            raise ValueError(f"groups must divide both channel counts; got {channels}, groups={groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = pair(kernel_size, "kernel_size"), pair(stride, "stride")
         self.padding = pair(padding, "padding")
@@ -143,7 +146,7 @@ class Flatten(Module):
     """Make one row of each example: (N, ...) -> (N, D)."""
 
     def forward(self, x):
-        return OPS["reshape"](x, shape=(x.shape[0], -1))
+        return OPS["reshape"](x, shape=(x.shape[0], math.prod(x.shape[1:])))  # not −1, so that N may be 0
 
 
 class Identity(Module):

@@ -7,6 +7,7 @@ parameters. A dotted name such as `conv1.weight` is the path through these attri
 import numpy as np
 
 from tinyopt import backend
+from tinyopt.errors import DtypeError
 from tinyopt.nn.parameter import Parameter
 from tinyopt.nn.views import KINDS, Codebook
 from tinyopt.tensor import Tensor
@@ -52,6 +53,7 @@ class Module:
             yield from child.named_modules(f"{prefix}.{attribute}" if prefix else attribute)
 
     def modules(self):
+        """All modules of the tree, this one first."""
         return (module for _, module in self.named_modules())
 
     def named_parameters(self):
@@ -65,6 +67,7 @@ class Module:
                     yield value.name, value
 
     def parameters(self):
+        """All parameters in a list, a shared one once: what an optimizer takes."""
         return [parameter for _, parameter in self.named_parameters()]
 
     def named_buffers(self):
@@ -99,16 +102,8 @@ class Module:
 
     def set_child(self, attribute, module):
         """Put a module at a name that `named_children` gives: an attribute, or `attribute.key` in a list or dict."""
-        attribute, _, key = attribute.partition(".")
-        if not key:
-            setattr(self, attribute, module)
-        elif isinstance(getattr(self, attribute), dict):
-            children = getattr(self, attribute)
-            children[next(k for k in children if str(k) == key)] = module
-        else:
-            items = list(getattr(self, attribute))
-            items[int(key)] = module
-            setattr(self, attribute, type(getattr(self, attribute))(items))
+        first = attribute.partition(".")[0]
+        setattr(self, first, _with_child(getattr(self, first), first, attribute, module))
 
     # --- modes and devices ---
 
@@ -123,6 +118,7 @@ class Module:
         return self.train(False)
 
     def zero_grad(self):
+        """Forget all gradients, as the optimizer's `zero_grad` does."""
         for parameter in self.parameters():
             parameter.grad = None
 
@@ -138,7 +134,13 @@ class Module:
         return self
 
     def astype(self, dtype):
-        """Change all floats to "float32" or "float64", in place. Returns the model."""
+        """Change all floats to "float32" or "float64", in place. Returns the model.
+
+        Raises: DtypeError for another type.
+        """
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            got = np.dtype(dtype)
+            raise DtypeError(f"a model computes in float32 or float64; got {got}. For fewer bits: compress.quantize")
 
         def change(array):
             return array.astype(dtype) if array.dtype.kind == "f" else array
@@ -196,6 +198,7 @@ class Module:
         return {}
 
     def extra_repr(self):
+        """What `repr` says between the parentheses of a layer."""
         return ", ".join(f"{key}={value!r}" for key, value in self.config().items())
 
     def __repr__(self):
@@ -205,11 +208,27 @@ class Module:
 def _attributes(module, kind):
     """Yield (name, value) for the attributes of this class, those in lists and dicts too, as `name.key`."""
     for attribute, value in vars(module).items():
-        if isinstance(value, (list, tuple, dict)):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            yield from ((f"{attribute}.{key}", item) for key, item in items if isinstance(item, kind))
-        elif isinstance(value, kind):
-            yield attribute, value
+        yield from _within(attribute, value, kind)
+
+
+def _within(name, value, kind):
+    """Yield (name, value) for what is of this class in a value: itself, or what lists and dicts hold, at any depth."""
+    if isinstance(value, kind):
+        yield name, value
+    elif isinstance(value, (list, tuple, dict)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _within(f"{name}.{key}", item, kind)
+
+
+def _with_child(value, name, wanted, module):
+    """An attribute's value with `module` in the place called `wanted`; lists and dicts around it are made anew."""
+    if name == wanted:
+        return module
+    if isinstance(value, dict):
+        return {key: _with_child(item, f"{name}.{key}", wanted, module) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_with_child(item, f"{name}.{i}", wanted, module) for i, item in enumerate(value))
+    return value
 
 
 def _views_in(state):
@@ -224,7 +243,8 @@ def _views_in(state):
     for (name, kind), fields in found.items():
         due = {*KINDS[kind].fields, *KINDS[kind].settings} if kind in KINDS else set()
         if set(fields) != due:
-            what = f"needs {', '.join(sorted(due))}; got {', '.join(sorted(fields))}" if due else "is no kind of view"
+            got = ", ".join(sorted(fields))
+            what = f"needs {', '.join(sorted(due))}; got {got}" if due else "is no kind of view"
             raise KeyError(f"this state does not fit: {name}.views.{kind} {what}")
         numbers = {field: value.item() for field, value in fields.items() if field in KINDS[kind].settings}
         views.setdefault(name, []).append(KINDS[kind](**{**fields, **numbers}))
@@ -262,7 +282,8 @@ def _as_like(value, like):
 def _tree_lines(name, module, depth=0):
     n_parameters = sum(parameter.size for parameter in module.parameters())
     children = list(module.named_children())
-    label = f"{'  ' * depth}{f'({name}): ' if name else ''}{type(module).__name__}({'' if children else module.extra_repr()})"
+    place = f"{'  ' * depth}{f'({name}): ' if name else ''}"
+    label = f"{place}{type(module).__name__}({'' if children else module.extra_repr()})"
     yield f"{label}  {n_parameters:,}" if n_parameters else label
     for attribute, child in children:
         yield from _tree_lines(attribute, child, depth + 1)

@@ -21,8 +21,9 @@ class BatchNorm(Module):
     plain average of all batches so far.
 
     Start:  weight 1, bias 0, running mean 0, running variance 1.
-    Raises: ShapeError for another number of axes or channels; DtypeError for integers; ValueError in training for
-            one value a channel.
+    Shapes: num_features is C; x and y (N, C) or (N, C, ...), as the subclass says.
+    Raises: ShapeError for another number of axes or channels; DtypeError for integers; ValueError in training
+            for one value a channel.
     Source: Ioffe & Szegedy (2015), "Batch Normalization", arXiv:1502.03167.
     """
 
@@ -41,7 +42,8 @@ class BatchNorm(Module):
     def forward(self, x):
         if x.ndim not in self.n_axes or x.shape[1] != self.num_features:
             axes = " or ".join(str(n) for n in self.n_axes)
-            raise ShapeError(f"{type(self).__name__}({self.num_features}) needs {axes} axes, channels second; got {x.shape}")
+            name, channels = type(self).__name__, self.num_features
+            raise ShapeError(f"{name}({channels}) needs {axes} axes, the second of {channels} channels; got {x.shape}")
         check_floats(type(self).__name__, x, self.weight)
         mean, var = self._measured(x.data) if self.training else (self.running_mean, self.running_var)
         return OPS["batch_norm"](
@@ -52,7 +54,9 @@ class BatchNorm(Module):
         """The batch's mean and variance by channel; the running ones move towards them."""
         n = x.size // x.shape[1]
         if n < 2:
-            raise ValueError(f"BatchNorm in training needs more than one value a channel; got x {x.shape}. Call eval() first")
+            raise ValueError(
+                f"BatchNorm in training needs more than one value a channel; got x {x.shape}. Call eval() first"
+            )
         mean, var = moments(x)
         self.num_batches_tracked = (self.num_batches_tracked + 1)[...]  # an array, where NumPy would make it a number
         part = 1.0 / self.num_batches_tracked if self.momentum is None else self.momentum

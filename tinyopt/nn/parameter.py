@@ -12,6 +12,7 @@ from tinyopt import backend
 from tinyopt.autograd import Node, is_grad_enabled
 from tinyopt.errors import ShapeError
 from tinyopt.nn.views import Mask
+from tinyopt.ops.rule import SUBSTITUTED
 from tinyopt.tensor import Tensor
 
 
@@ -27,7 +28,17 @@ class Parameter(Tensor):
         self.views = []
         self.name = ""
         self.restarted = None
-        self._read = None  # the last value read without a graph: (data, views, tensor)
+        self._read = None  # the last value read without a graph: (data, views and rules, tensor)
+
+    @property
+    def data(self):
+        return self._data
+
+    @data.setter
+    def data(self, value):
+        Tensor.data.fset(self, value)
+        if not self._data.flags.c_contiguous:  # a file is read back in C order: so products add in one order
+            Tensor.data.fset(self, self._data.copy(order="C"))
 
     @property
     def shape(self):
@@ -45,9 +56,10 @@ class Parameter(Tensor):
         Outside training nothing changes between two reads, so the value is kept: a compressed model
         then runs as fast as its arithmetic allows.
         """
-        if not is_grad_enabled() and self._read is not None:
-            data, views, value = self._read
-            if data is self._data and views == self.views:
+        how = None if is_grad_enabled() else (*self.views, *SUBSTITUTED)  # what the value depends on, but data
+        if how is not None and self._read is not None:
+            data, known, value = self._read
+            if data is self._data and known == how:
                 return value
         value = Tensor._from_op(self._data)  # a node by hand: an op would read through the views again
         if is_grad_enabled() and self.requires_grad:
@@ -55,7 +67,7 @@ class Parameter(Tensor):
             value.node = Node("data", (self,), (lambda g: g,))
         for view in self.views:
             value = view(value)
-        self._read = None if is_grad_enabled() else (self._data, list(self.views), value)
+        self._read = None if how is None else (self._data, how, value)
         return value
 
     def view(self, kind):

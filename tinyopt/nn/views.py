@@ -12,13 +12,22 @@ stored in a file is in `files.py`.
 from tinyopt.errors import DtypeError, ShapeError
 from tinyopt.tensor import OPS, Tensor
 
+KINDS = {}  # a view's class by its name in small letters, as state dicts spell it
+
 
 class View:
-    """The base: a rule on tensors, and the arrays that it needs, by name in `fields`."""
+    """The base: a rule on tensors, and the arrays that it needs, by name in `fields`.
+
+    A subclass takes its fields and settings as constructor arguments of the same names, and is known to state
+    dicts from then on; a file needs to be told how to store it (`files.storage`).
+    """
 
     level = 0
     fields = ()  # names of arrays
     settings = ()  # names of plain numbers
+
+    def __init_subclass__(cls):
+        KINDS[cls.__name__.lower()] = cls
 
     def __call__(self, x):
         raise NotImplementedError(f"{type(self).__name__} needs a rule: def __call__(self, x)")
@@ -80,7 +89,9 @@ class Quantize(View):
 
     def check(self, parameter, others):
         if any(isinstance(view, Codebook) for view in others):
-            raise ValueError("a weight is stored as integers or as codebook labels, not both: bake() the codebook first")
+            raise ValueError(
+                "a weight is stored as integers or as codebook labels, not both: bake() the codebook first"
+            )
 
 
 class Codebook(View):
@@ -105,12 +116,11 @@ class Codebook(View):
 
     def check(self, parameter, others):
         if any(isinstance(view, Quantize) for view in others):
-            raise ValueError("a weight is stored as integers or as codebook labels, not both: bake() the integers first")
+            raise ValueError(
+                "a weight is stored as integers or as codebook labels, not both: bake() the integers first"
+            )
         if parameter._data.ndim != 1:
             raise ShapeError(f"under a codebook, data are the K centroids, shape (K,); got {parameter._data.shape}")
         n, (low, high) = len(parameter._data), (int(self.labels.min()), int(self.labels.max()))
         if low < 0 or high >= n:
             raise ValueError(f"labels must lie in [0, {n}), one for each centroid; got {low} to {high}")
-
-
-KINDS = {kind.__name__.lower(): kind for kind in (Codebook, Quantize, Mask)}

@@ -79,7 +79,8 @@ def var(x, *, axis=None, keepdims=False, correction=1):
     square_sum = (centred * centred).sum(axis=axis, keepdims=keepdims)
     n_free = x.size // square_sum.size - correction
     if n_free <= 0:
-        raise ValueError(f"var with correction={correction} needs more than {correction} numbers; got {n_free + correction}")
+        n = n_free + correction
+        raise ValueError(f"var with correction={correction} needs more than {correction} numbers; got {n}")
     return square_sum / n_free, (lambda g: centred * (_kept(g, x, axis, keepdims) * (2.0 / n_free)),)
 
 
@@ -87,7 +88,7 @@ def var(x, *, axis=None, keepdims=False, correction=1):
 def logsumexp(x, *, axis=None, keepdims=False):
     """log Σ eˣ, without overflow.
 
-        y = m + log Σ exp(x − m)        m = max of x
+        y = m + log Σ exp(x − m)        m = max of x, or 0 where that is infinite
         ∂L/∂x = g · softmax(x)
 
     Source: Blanchard, Higham & Higham (2021), "Accurately computing the log-sum-exp
@@ -95,6 +96,7 @@ def logsumexp(x, *, axis=None, keepdims=False):
     """
     _not_empty(x, "logsumexp")
     m = x.max(axis=axis, keepdims=True)
+    m = np.where(np.isfinite(m), m, 0)  # ∞ − ∞ is not a number
     total = np.exp(x - m).sum(axis=axis, keepdims=True)
     y = m + np.log(total)
 

@@ -7,6 +7,7 @@ graph; both are added here, once, for all ops. Every file beside this one holds 
 
 import contextlib
 import functools
+import inspect
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from tinyopt.errors import DeviceError, DtypeError, ShapeError
 from tinyopt.tensor import OPS, Tensor
 
 LISTENERS = []  # functions (name, inputs, settings, output) told of each op applied: trace() joins here
+SUBSTITUTED = []  # (op, rule) of each `with substitute(...)` that is open: other rules, other values
 
 
 def differentiable(rule):
@@ -53,9 +55,11 @@ def substitute(name, rule):
         raise KeyError(f"no op is called {name!r}; there are: {', '.join(sorted(OPS))}")
     function = OPS[name]
     before, function.rule = function.rule, rule
+    SUBSTITUTED.append((name, rule))
     try:
         yield function
     finally:
+        SUBSTITUTED.pop()
         function.rule = before
 
 
@@ -123,8 +127,8 @@ def _one_device(function, home, array):
     if home is None or home is type(array):
         return type(array)
     raise DeviceError(
-        f"{function.__name__} needs all arrays on one device; got {home.__module__} and {type(array).__module__} arrays. "
-        "Move them first: x.to('cuda') or x.to('cpu')"
+        f"{function.__name__} needs all arrays on one device; got {home.__module__} and {type(array).__module__} "
+        "arrays. Move them first: x.to('cuda') or x.to('cpu')"
     )
 
 
@@ -138,6 +142,7 @@ def _run(function, arrays, settings):
     except (ValueError, IndexError, OverflowError) as problem:
         raise _explained(function, arrays, problem) from None
     except (TypeError, AttributeError) as problem:
+        _check_call(function, arrays, settings)
         if all(hasattr(a, "dtype") and a.dtype.kind == "f" for a in arrays):
             raise  # no number or integer array to blame
         raise _explained(function, arrays, problem) from problem
@@ -147,6 +152,17 @@ def _run(function, arrays, settings):
             f"for each of its {len(arrays)} arrays"
         )
     return result
+
+
+def _check_call(function, arrays, settings):
+    """Raise TypeError, with the op's signature, if it cannot be called in this way: ops.sum(x, 0)."""
+    signature = inspect.signature(function.rule)
+    try:
+        signature.bind(*arrays, **settings)
+    except TypeError as problem:
+        raise TypeError(
+            f"{function.__name__}{signature} takes arrays by position and settings by keyword: {problem}"
+        ) from None
 
 
 def _explained(function, arrays, problem):
@@ -163,10 +179,15 @@ def _explained(function, arrays, problem):
 
 
 def _own_result(value, function, dtype, settings):
-    """A rule's value as a frozen array of the type that went in."""
+    """A rule's value as a frozen array of the type that went in; float32 if no floats did."""
     if isinstance(value, (np.generic, int, float)):
         value = np.array(value)
-    if dtype is not None and value.dtype != dtype and value.dtype.kind == "f" and "dtype" not in settings:
+    elif not hasattr(value, "dtype"):
+        got = type(value).__name__
+        raise TypeError(f"the rule of {function.__name__!r} must return an array as its value; got {got}")
+    if dtype is None and value.dtype == np.float64 and "dtype" not in settings:
+        value = value.astype(np.float32)
+    elif dtype is not None and value.dtype != dtype and value.dtype.kind == "f" and "dtype" not in settings:
         raise DtypeError(
             f"{function.__name__} was given {dtype} and made {value.dtype}: integers or float64 constants promote it. "
             f"Convert them first: x.astype('{dtype}')"

@@ -1,0 +1,33 @@
+"""The tour's table into a README, so that no number there is typed by hand."""
+
+from pathlib import Path
+
+from tinyopt.codec import atomic_write
+from tinyopt.report import tables
+
+BEGIN, END = "<!-- tour: begin -->", "<!-- tour: end -->"
+FIGURE = "lessons/figures/tour.png"
+
+
+def check(path):
+    """Raise ValueError if the README has no place for the table; FileNotFoundError if there is none."""
+    _split(path)
+
+
+def put(path, about, rows, figure):
+    """Put the table, the command that made it and the figure (PNG bytes) between the marks of a README."""
+    before, after = _split(path)
+    picture = Path(path).parent / FIGURE
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(picture, figure)
+    made_by = f"Made by `{about['command']}` on {about['n_test']:,} test images; {about['machine']['text']}."
+    block = f"![Accuracy against file size]({FIGURE})\n\n{tables.markdown_table(rows)}\n\n{made_by}\n\n{tables.LEGEND}"
+    atomic_write(path, f"{before}{BEGIN}\n{block}\n{END}{after}".encode("utf-8"))
+
+
+def _split(path):
+    """What stands before and after the marks."""
+    text = Path(path).read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{path} needs two lines, {BEGIN} and {END}, once each and in this order: the table goes between them")
+    return text.partition(BEGIN)[0], text.partition(END)[2]
