@@ -209,6 +209,18 @@ def test_a_rule_with_a_gradient_of_another_shape_or_type_is_named():
         differentiable(double)(x).sum().backward()
 
 
+def test_a_pullback_that_forgets_to_return_is_told_so():
+    def forgets(g):
+        g * 2
+
+    def twice(x):
+        return x * 2, (forgets,)
+
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(TypeError, match="a pullback of 'twice' must return an array; got NoneType.*return"):
+        differentiable(twice)(x).sum().backward()
+
+
 # --- nothing that a pullback needs can change ---
 
 

@@ -130,6 +130,30 @@ def test_kmeans_refuses_no_numbers_nan_and_unknown_starts():
         compress.share(models.lenet_300_100(image_size=8), {"fc9": 2})
 
 
+def broken(model):
+    model.get("fc2.weight").data = model.get("fc2.weight").data * np.float32(np.nan)
+
+
+@pytest.mark.parametrize(
+    "trouble, technique",
+    [
+        (lambda model: compress.quantize(model), compress.share),
+        (lambda model: compress.share(model, {"fc2": 4}), compress.quantize),
+        (broken, compress.quantize), (broken, compress.share), (broken, lambda model: compress.prune(model, 0.5)),
+        (broken, lambda model: compress.factorize(model, 5)),
+    ],
+)  # fmt: skip
+def test_a_technique_that_is_refused_leaves_the_whole_model_as_it_was(trouble, technique):
+    model = models.lenet_300_100(image_size=8, rng=0)
+    trouble(model)
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    with pytest.raises(ValueError, match="integers or as codebook labels|finite|NaN"):
+        technique(model)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(np.array_equal(after[name], before[name], equal_nan=after[name].dtype.kind == "f") for name in before)
+
+
 # --- low rank -------------------------------------------------------------------------------------
 
 
@@ -146,6 +170,7 @@ def test_factors_stand_in_the_model_and_cost_what_they_claim():
     model = models.lenet_300_100(image_size=8, rng=0)
     weight, bias = model.get("fc1.weight").data, model.get("fc1.bias").data
     assert compress.factorize(model, {"fc1": 12}) == {"fc1": 12}
+    assert compress.factorize(models.lenet_300_100(image_size=8), 20) == {"fc1": 20, "fc2": 20}  # what shrinks
     layer = model.get("fc1")
     assert type(layer) is nn.LowRankLinear and layer.up.shape == (300, 12) and layer.down.shape == (12, 64)
     up, down = compress.truncated_svd(weight, 12)
@@ -156,6 +181,7 @@ def test_factors_stand_in_the_model_and_cost_what_they_claim():
 def test_energy_chooses_the_smallest_rank_that_keeps_it():
     matrix = np.diag([3.0, 2.0, 1.0])  # σ² = 9, 4, 1 of 14
     assert [compress.rank_for_energy(matrix, e) for e in (0.5, 9 / 14, 0.65, 0.93, 1.0)] == [1, 1, 2, 3, 3]
+    assert compress.rank_for_energy(np.zeros((3, 2)), 0.9) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,6 +232,13 @@ def test_the_teacher_is_any_function_and_gets_no_gradient():
         loss, logits = compress.taught_by(someone)(student, x, labels)
         loss.backward()
         assert teacher.weight.grad is None and student.weight.grad is not None and logits.shape == (6, 3)
+
+
+def test_the_teachers_logits_may_be_an_array_and_labels_probabilities():
+    z, t, soft = np.random.default_rng(0).random((3, 2, 4))
+    soft /= soft.sum(axis=1, keepdims=True)
+    expected = compress.distillation_loss(Tensor(z), Tensor(t), Tensor(soft)).item()
+    assert compress.distillation_loss(Tensor(z), t, soft).item() == expected
 
 
 def test_distillation_refuses_what_it_cannot_do():

@@ -50,7 +50,10 @@ def test_global_scope_ranks_all_layers_together_and_layer_scope_each():
 def test_shares_by_layer_and_protected_layers():
     model = models.lenet_300_100(image_size=8, rng=0)
     masks = compress.prune(model, {"fc1": 0.5, "fc2.weight": 0.25})
-    assert [round(1 - masks[f"fc{i}.weight"].mean(), 2) for i in (1, 2, 3)] == [0.5, 0.25, 0.0]
+    assert {name: round(1 - mask.mean(), 2) for name, mask in masks.items()} == {"fc1.weight": 0.5, "fc2.weight": 0.25}
+    assert not model.get("fc3.weight").views
+    compress.prune(model, {"fc3": 0.4})  # the others stay as they are: nothing returns
+    assert [round((model.get(f"fc{i}.weight").read().data == 0).mean(), 2) for i in (1, 2, 3)] == [0.5, 0.25, 0.4]
     model = models.lenet_300_100(image_size=8, rng=0)
     assert "fc3.weight" not in compress.prune(model, 0.9, skip="fc3")
     assert not model.get("fc3.weight").views

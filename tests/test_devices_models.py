@@ -98,6 +98,12 @@ def test_fit_moves_only_the_loss_of_each_step_and_goes_on_from_a_checkpoint(devi
     assert all(np.array_equal(a, b) for a, b in zip(arrays_of(resumed).values(), arrays_of(first).values()))
 
 
+def test_a_label_without_a_logit_is_refused_though_the_device_would_wrap_it_round(device):
+    labels = LABELS + 100
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, \d+\), one for each logit.*got 10\d"):
+        train.fit(small_network(), ((DIGITS, labels), None), epochs=1, device=device.name, progress=False)
+
+
 def test_a_loss_that_is_not_a_number_is_traced_to_its_layer(device):
     model = small_network()
     model.get("8").weight.data = model.get("8").weight.data * np.float32(np.inf)

@@ -159,6 +159,28 @@ def test_own_classes_load_into_an_instance(tmp_path):
         files.load(path, into=MyNet(9))
     with pytest.raises(FormatError, match="lacks .*fc1.weight.*holds besides inner.weight"):
         files.load(path, into=small())
+    compress.factorize(model, {"inner": 3})
+    files.save(model, path)
+    with pytest.raises(FormatError, match="layers were replaced.*do the same to a model first"):
+        files.load(path, into=MyNet())
+    instance = MyNet()
+    compress.factorize(instance, {"inner": 3})
+    assert np.array_equal(logits(files.load(path, into=instance)), logits(model))
+
+
+def test_own_classes_may_have_the_names_of_tinyopts_and_unknown_layers_are_named(tmp_path):
+    class Linear(MyNet):
+        pass
+
+    files.save(Linear(), tmp_path / "m.top")
+    with pytest.raises(FormatError, match="holds a Linear, which is not tinyopt's own"):
+        files.load(tmp_path / "m.top")
+    files.save(nn.Sequential(act=nn.ReLU()), tmp_path / "m.top")
+    header, blobs = codec.read_container(tmp_path / "m.top")
+    header["model"][2]["act"][0] = "Swish"
+    codec.write_container(tmp_path / "m.top", header, blobs)
+    with pytest.raises(FormatError, match="layer 'Swish', which this tinyopt does not know. Update"):
+        files.load(tmp_path / "m.top")
 
 
 def test_a_new_storage_kind_registers_by_name(tmp_path, monkeypatch):
@@ -169,7 +191,6 @@ def test_a_new_storage_kind_registers_by_name(tmp_path, monkeypatch):
             return x * 2.0
 
     monkeypatch.setattr(files, "STORAGE", dict(files.STORAGE))
-    monkeypatch.setitem(nn.views.KINDS, "doubled", Doubled)
 
     @files.storage("doubled")
     class DoubledKind(files.Dense):
@@ -210,6 +231,30 @@ def test_saving_to_a_missing_folder_says_so_and_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="coding"):
         files.save(small(), tmp_path / "m.top", coding="zip")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("model", [MyNet, "model.top", None])
+def test_what_is_no_model_is_refused_in_a_sentence(tmp_path, model):
+    sentence = r"takes a model.*got.*Make one: MyNet\(\)" if model is MyNet else f"takes a model.*got {model!r}"
+    with pytest.raises(TypeError, match=sentence):
+        files.save(model, tmp_path / "m.top")
+    files.save(MyNet(), tmp_path / "m.top")
+    if model is not None:
+        with pytest.raises(TypeError, match=sentence):
+            files.load(tmp_path / "m.top", into=model)
+
+
+def test_weights_in_another_order_of_memory_give_bit_equal_logits(tmp_path):
+    model = small()
+    for name in ("fc1.weight", "fc2.weight"):
+        model.get(name).data = np.asfortranarray(model.get(name).data)
+    files.save(model, tmp_path / "m.top")
+    assert np.array_equal(logits(files.load(tmp_path / "m.top")), logits(model))
+
+
+def test_every_layer_of_a_sequential_is_rebuilt(tmp_path):
+    files.save(nn.Sequential(fc=nn.Linear(2, 2), add=nn.Add(), last=nn.Residual(nn.ReLU())), tmp_path / "m.top")
+    assert [type(layer) for layer in files.load(tmp_path / "m.top")] == [nn.Linear, nn.Add, nn.Residual]
 
 
 def test_saving_leaves_the_model_alone(tmp_path):

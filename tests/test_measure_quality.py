@@ -122,6 +122,7 @@ WRONG = [
     (lambda: evaluate(Says(), (X[:0], np.zeros(0, int))), ValueError, "no examples"),
     (lambda: evaluate(Says(), (X, [0, 1, 2, 3])), ValueError, r"in \[0, 3\), one for each logit.*got 3"),
     (lambda: evaluate(Says(), (X, [0, 1, 2, -1])), ValueError, "got -1"),
+    (lambda: evaluate(Says(), (np.where(X == X[1], np.nan, X), [0] * 4)), ValueError, "image . holds NaN.*of 4 do"),
     (lambda: evaluate(Says(), (X, [0, 1])), ShapeError, r"got \(4, 3\) and \(2,\)"),
     (lambda: evaluate(Says(), (X, np.eye(4, 3))), ShapeError, r"labels \(n,\)"),
     (lambda: evaluate(Says(), (X, np.zeros(4))), DtypeError, "integers; got float64"),

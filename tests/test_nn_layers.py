@@ -155,6 +155,13 @@ def test_the_two_lenets_have_the_sizes_of_the_literature():
         assert models.make(name, image_size=8)(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 10)
     with pytest.raises(ValueError, match="no model is called 'lenet6'.*Did you mean lenet5"):
         models.make("lenet6")
+    with pytest.raises(ValueError, match="no model is called None; there are lenet5"):
+        models.make(None)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_a_batch_may_be_empty(name):
+    assert models.make(name)(np.zeros((0, 1, 28, 28), np.float32)).shape == (0, 10)
 
 
 DOUBLES = np.zeros((2, 1, 28, 28))
@@ -173,6 +180,7 @@ WRONG = [
     (lambda: nn.BatchNorm2d(3)(IMAGES), ShapeError, r"BatchNorm2d\(3\) needs 4 axes.*\(2, 1, 28, 28\)"),
     (lambda: nn.BatchNorm1d(3)(np.ones((1, 3), "f4")), ValueError, r"one value a channel.*eval\(\)"),
     (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "groups must divide"),
+    (lambda: nn.Conv2d(4, 4, 3, 1, 1, 1, 4), TypeError, "positional"),  # PyTorch's 7th is groups, its 6th dilation
     (lambda: nn.Conv2d(1, 4, 3, stride=1.5), ValueError, "stride is an integer"),
     (lambda: nn.Conv2d(1, 4, 0), ValueError, "kernel_size is an integer of 1 or more"),
     (lambda: nn.Linear(0, 3), ValueError, "in_features is an integer of 1 or more"),

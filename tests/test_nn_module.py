@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tinyopt import Tensor, models, nn, no_grad
+from tinyopt.errors import DtypeError
 from tinyopt.nn.module import LISTENERS
 
 
@@ -95,6 +96,21 @@ def test_replace_puts_a_layer_in_any_place(name):
     assert others == [n for n in names if not n.startswith((name, "again"))]
 
 
+def test_layers_are_found_and_replaced_in_lists_of_lists():
+    class Grid(nn.Module):
+        def __init__(self):
+            self.rows = [[nn.Linear(2, 2), nn.ReLU()], (nn.Linear(2, 2), {"a.b": nn.Linear(2, 2)})]
+
+    model, new = Grid(), nn.Identity()
+    assert [name for name, _ in model.named_parameters()][::2] == [
+        "rows.0.0.weight", "rows.1.0.weight", "rows.1.1.a.b.weight",
+    ]  # fmt: skip
+    for name in ("rows.0.0", "rows.1.0", "rows.1.1.a.b"):
+        model.replace(name, new)
+        assert model.get(name) is new
+    assert isinstance(model.rows[1], tuple) and model.parameters() == []
+
+
 def test_replaced_layers_are_the_ones_that_run():
     model = models.lenet_300_100(rng=0)
     model.replace("fc2", nn.LowRankLinear(300, 100, rank=3))
@@ -125,6 +141,7 @@ def test_a_sequential_is_reached_by_name_and_by_place():
     model = nn.Sequential(fc=nn.Linear(4, 3), act=nn.ReLU())
     assert model["fc"] is model[0] and model["act"] is model[1] is model[-1]
     assert len(model) == 2 and list(model) == [model[0], model[1]]
+    assert type(model[:1]) is nn.Sequential and model[:1]["fc"] is model["fc"] and len(model[:1]) == 1
 
 
 def test_a_module_without_forward_says_so():
@@ -145,6 +162,8 @@ def test_astype_changes_parameters_views_and_running_means_but_no_integers():
     assert model(X.astype("f8")).dtype == np.float64
     assert model[1].running_var.dtype == np.float64 and model[1].num_batches_tracked.dtype == np.int64
     assert model.astype("float32")(X).dtype == np.float32
+    with pytest.raises(DtypeError, match="float32 or float64; got float16.*quantize"):
+        model.astype("float16")
 
 
 # --- state ---

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyopt import no_grad, ops
+from tinyopt import Tensor, no_grad, ops, substitute
 from tinyopt.errors import DtypeError, ShapeError
-from tinyopt.nn import Codebook, Linear, Mask, Parameter, Quantize
+from tinyopt.nn import Codebook, Linear, Mask, Parameter, Quantize, View
 
 seeds = st.integers(0, 999)
 
@@ -121,6 +121,43 @@ def test_what_is_kept_between_reads_is_never_stale():
     assert parameter.read().requires_grad  # with a graph, read anew
     with pytest.raises(ValueError, match="read-only"):
         parameter.data[0] = 7
+
+
+def test_what_is_kept_between_reads_is_not_kept_across_a_substitute():
+    parameter = Parameter(np.float32([1, 2, 3]))
+    parameter.prune([True, True, False])
+    with no_grad():
+        before = parameter.read()
+        with substitute("mask", lambda x, keep: (x * 10, (None, None))):
+            assert parameter.read().data.tolist() == [10, 20, 30]
+            assert parameter.read() is parameter.read()
+        assert parameter.read().data.tolist() == before.data.tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("change", [np.asfortranarray, lambda w: np.stack([w, w], axis=2)[..., 0]])
+def test_data_lie_in_the_order_in_which_a_file_gives_them_back(change):
+    weight = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert not change(weight).flags.c_contiguous
+    parameter = Parameter(change(weight))
+    assert parameter.data.flags.c_contiguous and (parameter.data == weight).all()
+    parameter.data = change(weight + 1)
+    assert parameter.data.flags.c_contiguous and not parameter.data.flags.writeable
+
+
+def test_a_view_of_ones_own_is_known_to_state_dicts():
+    class Times(View):
+        fields = ("factor",)
+
+        def __init__(self, factor):
+            self.factor = Tensor(factor).data
+
+        def __call__(self, x):
+            return x * self.factor
+
+    here, there = Linear(2, 2, rng=0), Linear(2, 2, rng=1)
+    here.weight.attach(Times(np.float32(3)))
+    there.load_state_dict(here.state_dict())
+    assert (there.weight.read().data == here.weight.data * 3).all()
 
 
 @given(seed=seeds)

@@ -128,6 +128,30 @@ def test_types_that_do_not_fit_are_named_with_the_way_to_convert(call, message):
         call()
 
 
+CALLS = [
+    (lambda: ops.sum(t(2, 3), 0), r"sum\(x, \*, axis=None, keepdims=False\) takes arrays by position"),
+    (lambda: ops.reshape(t(4), (2, 2)), r"reshape\(x, \*, shape\) takes .* settings by keyword"),
+    (lambda: ops.relu(t(2), slope=0.1), r"relu\(x\) takes.*slope"),
+    (lambda: ops.add(t(2)), r"add\(x, y\) takes.*missing.*'y'"),
+]
+
+
+@pytest.mark.parametrize("call, message", CALLS)
+def test_a_call_that_no_rule_takes_shows_the_signature(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_a_rule_without_an_array_as_its_value_is_named():
+    from tinyopt import differentiable
+
+    def listed(x):
+        return [1.0, 2.0], (lambda g: g,)
+
+    with pytest.raises(TypeError, match="rule of 'listed' must return an array as its value; got list"):
+        differentiable(listed)(t(2))
+
+
 def test_tensors_hold_no_other_types():
     with pytest.raises(DtypeError, match="tensors hold float32, float64.*float16 is none"):
         t(2).astype("float16")

@@ -165,6 +165,20 @@ def test_extreme_scores_neither_overflow_nor_vanish():
         assert ops.cross_entropy(z, np.array([2])).item() == 2000
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_logsumexp_of_infinities_is_pytorchs():
+    inf = np.inf
+    z = Tensor([[-inf, -inf], [0.0, -inf], [inf, 1.0]])
+    assert np.array_equal(ops.logsumexp(z, axis=1).data, [-inf, 0, inf])
+
+
+def test_without_floats_numbers_become_float32():
+    count = Tensor(np.arange(3))
+    for y in (count.mean(), count / 2, ops.exp(count), ops.where(count > 1, 1.0, 0.0)):
+        assert y.dtype == np.float32
+    assert (count + 1).dtype == np.int64 and count.astype("float64").dtype == np.float64
+
+
 def test_conv2d_in_one_piece_equals_conv2d_in_many(monkeypatch):
     """Images are handled in groups that fit the cache; with a tiny cache each image is its own group."""
     from tinyopt.backend import CPU

@@ -164,6 +164,39 @@ def test_bad_settings_get_one_sentence(tmp_path):
         train.fit(net(), PARTS, checkpoint=tmp_path / "none" / "run", progress=False)
     with pytest.raises(tinyopt.errors.DeviceError, match="cpu"):
         train.fit(net(), PARTS, device="gpu")
+    with pytest.raises(ValueError, match="epochs.*got 1.5"):
+        train.fit(net(), PARTS, epochs=1.5)
+    with pytest.raises(ValueError, match="checkpoint_every=3 needs a file.*checkpoint=path"):
+        train.fit(net(), PARTS, checkpoint_every=3)
+    for optimizer in (optim.Adam, "adam"):
+        with pytest.raises(TypeError, match=r"optimizer is one of tinyopt.optim, such as Adam\(model"):
+            train.fit(net(), PARTS, optimizer=optimizer)
+    for objective in (lambda model, x, y: model(x).sum(), lambda model, x, y: None):
+        with pytest.raises(TypeError, match=r"an objective returns \(loss, outputs\)"):
+            train.fit(net(), PARTS, objective=objective, progress=False)
+
+
+@pytest.mark.parametrize("parts", [(X, Y), data.Part(X, Y), [1, 2, 3], X, {"images": X}, "mnist"])
+def test_what_are_no_two_parts_is_said_to_be_none(parts):
+    with pytest.raises(TypeError, match=r"fit takes a Dataset, or a pair \(train, val\).*\(\(images, labels\), None\)"):
+        train.fit(net(), parts, progress=False)
+
+
+def test_the_validation_part_is_looked_at_before_the_first_step():
+    class Never:
+        def after_step(self, run):
+            raise AssertionError("a step was made")
+
+    for val, kind in (((X * np.nan, Y), ValueError), ((X[:0], Y[:0]), ShapeError), ((X > 0.5, Y), DtypeError)):
+        with pytest.raises(kind):
+            train.fit(net(), (PARTS[0], val), callbacks=[Never()], progress=False)
+
+
+def test_a_loss_that_overflows_by_itself_says_how_large_the_outputs_were():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, rng=0))
+    objective = lambda model, x, y: ((logits := model(x) * 1e30).sum() * 1e30, logits)
+    with np.errstate(all="ignore"), pytest.raises(TrainingDiverged, match=r"finite, up to \d.*e\+\d\d, so.*in the loss"):
+        train.fit(model, PARTS, objective=objective, progress=False)
 
 
 def test_progress_writes_plain_lines_where_there_is_no_terminal(capsys):
@@ -223,6 +256,19 @@ def test_a_run_killed_at_any_step_resumes_bit_for_bit(tmp_path, step, every):
     assert np.array_equal(resumed, whole) and again == history
 
 
+def test_a_run_killed_while_it_validates_resumes_bit_for_bit(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    whole, history = run()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "evaluate", killed)
+        run(tmp_path / "run", checkpoint_every=10)  # ten steps are an epoch
+    assert load_state(tmp_path / "run")["position"]["first_batch"] == 10
+    resumed, again = run(tmp_path / "run", checkpoint_every=10)
+    assert np.array_equal(resumed, whole) and again == history
+
+
 def test_a_process_killed_by_the_system_resumes_bit_for_bit(tmp_path):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = (
@@ -244,8 +290,10 @@ def test_a_process_killed_by_the_system_resumes_bit_for_bit(tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     run(tmp_path / "run", epochs=1)
-    with pytest.raises(ValueError, match="of another run.*seed"):
+    with pytest.raises(ValueError, match="of another run: it was made with seed 5, here 6. Give"):
         train.fit(net(), PARTS, epochs=1, batch_size=16, seed=6, checkpoint=tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match=r"of another run.*callbacks \[\], here \['EarlyStopping'\]"):
+        run(tmp_path / "run", patience=2)
     files.save(net(), tmp_path / "model")
     with pytest.raises(FormatError, match="no checkpoint"):
         run(tmp_path / "model")

@@ -12,7 +12,11 @@ from tinyopt.errors import DeviceError
 
 
 class CPU:
-    """The host: NumPy arrays."""
+    """The host: NumPy arrays.
+
+    A device says which arrays it `owns`, moves them `from_host` and `to_host`, draws `uniform` numbers in
+    [0, 1) from a generator of the host, and can `synchronize`.
+    """
 
     name = "cpu"
     chunk_bytes = 1 << 20  # what fits a core's cache: large temporaries are made piece by piece

@@ -44,9 +44,10 @@ def main(arguments=None):
 
 def tour(chosen):
     """Train, compress in every way, save, load, measure."""
-    from tinyopt.report import tables
+    from tinyopt.report import doctor, tables
     from tinyopt.report.tour import tour as run
 
+    doctor.limit_blas_threads()
     results = run(chosen.model, chosen.data, epochs=chosen.epochs, seed=chosen.seed, out=chosen.out, page=chosen.readme)
     about = results.about
     print(f"\n{about['model']} on {about['data']}, seed {about['seed']}, {about['n_test']:,} test images, {about['seconds']} s\n")
@@ -57,9 +58,11 @@ def tour(chosen):
 def train(chosen):
     """Train a network, save it, and measure the file."""
     from tinyopt import data, files, models, optim
+    from tinyopt.report import doctor
     from tinyopt.report.fresh import measured
     from tinyopt.train import cosine, fit
 
+    doctor.limit_blas_threads()
     dataset = data.load(chosen.data)
     model = models.make(chosen.model, image_size=dataset.input_shape[-1], n_classes=dataset.n_classes, rng=chosen.seed)
     rate = {} if chosen.lr is None else {"lr": chosen.lr}
@@ -75,8 +78,10 @@ def train(chosen):
 
 def evaluate(chosen):
     """Measure a model file."""
+    from tinyopt.report import doctor
     from tinyopt.report.fresh import measured, to_json
 
+    doctor.limit_blas_threads()
     result = measured(chosen.file, chosen.data, chosen.part)
     if chosen.json:
         print(to_json(result))

@@ -28,8 +28,7 @@ def save(model, path, *, coding="packed", notes=None):
     frequent ones fewer.
 
     Units:  returns the file's size in bytes.
-    Raises: TypeError if `model` is none; ValueError for an unknown coding; OSError with a clear sentence if the
-            path cannot be written.
+    Raises: TypeError for what is no model; ValueError for an unknown coding; OSError if it cannot be written.
     Source: Han, Mao & Dally (2016), "Deep Compression", arXiv:1510.00149 (prune, share, code).
     """
     if coding not in ("packed", "huffman"):
@@ -57,8 +56,7 @@ def load(path, into=None, device="cpu"):
     weights and views are replaced: `load(path, into=MyNet())`. If layers of it were replaced before it was
     saved (low rank), replace them in the instance first.
 
-    Raises: FileNotFoundError; FormatError for a damaged, foreign or newer file, or one of another model;
-            TypeError if `into` is no model.
+    Raises: FileNotFoundError; FormatError for a damaged, foreign, newer or other model's file; TypeError for no model.
     """
     if into is not None:
         _check_model("load(path, into=model)", into)
@@ -66,7 +64,7 @@ def load(path, into=None, device="cpu"):
     if "model" not in header or "tensors" not in header:
         raise FormatError(f"{path} holds no model: it may be a checkpoint of train.fit, which resumes from it")
     tree = header["model"]
-    if into is None and tree[0] not in nn.LAYERS:
+    if into is None and len(tree) == 1:
         raise FormatError(f"{path} holds a {tree[0]}, which is not tinyopt's own: load(path, into={tree[0]}(...))")
     model = _build(tree) if into is None else into
     _fill(model, header["tensors"], blobs, path)
@@ -75,8 +73,8 @@ def load(path, into=None, device="cpu"):
 
 def _check_model(call, model):
     if not isinstance(model, nn.Module):
-        got = f"the class {model.__name__}: make one, {model.__name__}()" if isinstance(model, type) else type(model).__name__
-        raise TypeError(f"{call} takes a model, an nn.Module; got {got}")
+        hint = f". Make one: {model.__name__}()" if isinstance(model, type) else ""
+        raise TypeError(f"{call} takes a model, an nn.Module; got {model!r}{hint}")
 
 
 def notes(path):
@@ -113,9 +111,10 @@ def _describe(module):
 
 def _build(tree):
     kind, config, children = tree
-    children = {name: _build(child) for name, child in children.items()}
-    if kind == "Residual":
-        del children["add"]  # it makes its own
+    if kind not in nn.LAYERS:
+        raise FormatError(f"the file holds a layer {kind!r}, which this tinyopt does not know. Update tinyopt")
+    inner = [(name, child) for name, child in children.items() if (kind, name) != ("Residual", "add")]  # makes its own
+    children = {name: _build(child) for name, child in inner}
     return nn.LAYERS[kind](**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}, **children)
 
 
@@ -151,7 +150,13 @@ def _fill(model, tensors, blobs, path):
 
 
 def storage(name):
-    """Register a kind: a class with `view` (its class, or None), `pack` and `unpack`."""
+    """Register a kind: a class with `view` (its class, or None), `pack` and `unpack`.
+
+        pack(parameter, view, keep, coding) -> settings for the header, {part: bytes}
+        unpack(settings, parts, shape, keep) -> data, or None if a kind below holds them; the view, or None
+
+    Shapes: keep, Booleans (n,) in C order, True for the numbers to store, or None for all; `shape`, the weight's.
+    """
 
     def register(kind):
         STORAGE[name] = kind

@@ -88,10 +88,12 @@ class Tensor:
         if not self.requires_grad:
             raise RuntimeError("backward() needs a tensor made from one with requires_grad=True, outside no_grad()")
         if grad is None and self.size != 1:
-            raise ShapeError(f"backward() of shape {self.shape} needs the incoming gradient: backward(grad), or sum() first")
+            due = "the incoming gradient: backward(grad), or sum() first"
+            raise ShapeError(f"backward() of shape {self.shape} needs {due}")
         one = np.ones_like(self._data) if grad is None else Tensor(grad)._data
         if one.shape != self.shape or one.dtype != self.dtype:
-            raise ShapeError(f"backward(grad) needs {self.dtype} of shape {self.shape}; got {one.dtype} of {one.shape}")
+            got = f"{one.dtype} of {one.shape}"
+            raise ShapeError(f"backward(grad) needs {self.dtype} of shape {self.shape}; got {got}")
         for tensor, g in backpropagate(self, one):
             if tensor.node is None or tensor.keeps_grad:
                 tensor.grad = _frozen(g if tensor.grad is None else tensor.grad + g)
@@ -104,8 +106,9 @@ class Tensor:
 
     def __repr__(self):
         text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=20, precision=4)
-        notes = [f"shape={self.shape}", f"dtype={self.dtype}"] + [f"device={self.device!r}"] * (self.device != "cpu")
-        return f"{type(self).__name__}({text}, {', '.join(notes)}{', requires_grad=True' if self.requires_grad else ''})"
+        notes = [text, f"shape={self.shape}", f"dtype={self.dtype}"]
+        notes += [f"device={self.device!r}"] * (self.device != "cpu") + ["requires_grad=True"] * self.requires_grad
+        return f"{type(self).__name__}({', '.join(notes)})"
 
     def __array__(self, dtype=None, copy=None):
         if self.device != "cpu":
@@ -157,6 +160,8 @@ class Tensor:
     __le__ = lambda a, b: _compare(np.less_equal, a, b)
     __gt__ = lambda a, b: _compare(np.greater, a, b)
     __ge__ = lambda a, b: _compare(np.greater_equal, a, b)
+
+    # Methods where NumPy's arrays or PyTorch's tensors have one; each is described at its op: help(tinyopt.ops.sum).
 
     def exp(self):
         return OPS["exp"](self)

@@ -78,7 +78,9 @@ class Run:
         if not isinstance(epochs, (int, np.integer)) or epochs < 0:
             raise ValueError(f"epochs is a number of passes over the data, 0 or more; got {epochs!r}")
         if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer is one of tinyopt.optim, such as Adam(model.parameters()); got {optimizer!r}")
+            raise TypeError(
+                f"optimizer is one of tinyopt.optim, such as Adam(model.parameters()); got {optimizer!r}"
+            )
         train, self.val = _two_parts(data)
         self.loader = DataLoader(train, batch_size, shuffle=True, seed=seed, device=device)
         if self.val is not None:
@@ -195,7 +197,7 @@ class Run:
         """All that a resumed run needs; the order of batches follows from seed and epoch."""
         return {
             "run": self._identity(),
-            "position": {"next_epoch": self.next_epoch, "first_batch": self.first_batch, "step": self.step, "stop": self.stop},
+            "position": {name: getattr(self, name) for name in ("next_epoch", "first_batch", "step", "stop")},
             "sums": {name: float(value) for name, value in self.sums.items()},
             "history": self.history,
             "base_lr": self.base_lr,
@@ -212,7 +214,8 @@ class Run:
         """
         theirs, own = state["run"], self._identity()
         if theirs != own:
-            differ = "; ".join(f"{key} {theirs.get(key)}, here {own[key]}" for key in own if theirs.get(key) != own[key])
+            pairs = [(key, theirs.get(key), own[key]) for key in own]
+            differ = "; ".join(f"{key} {there}, here {here}" for key, there, here in pairs if there != here)
             raise ValueError(
                 f"this checkpoint is of another run: it was made with {differ}. "
                 "Give another path, or delete the file to start afresh"

@@ -159,7 +159,8 @@ def _checked_part(part):
         raise DtypeError(f"labels are class numbers: integers; got {labels.dtype}. Use labels.astype(int)")
     if isinstance(images, np.ndarray) and not np.isfinite(images).all():
         wrong = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))
-        raise ValueError(f"image {wrong[0]} holds NaN or infinity ({len(wrong)} of {len(images)} do). Mend or drop them")
+        count = f"{len(wrong)} of {len(images)}"
+        raise ValueError(f"image {wrong[0]} holds NaN or infinity ({count} do). Mend them or leave them out")
     return images, labels.astype(np.int64)
 
 
