@@ -283,6 +283,7 @@ CASES = {
     "transpose": transpose(),
     "broadcast_to": broadcast_to(),
     "expand": broadcast_to(with_minus_one=True),
+    "expand_dims": unary(axis=0),
     "squeeze": squeeze(),
     "concatenate": concatenate(),
     "stack": stack(),

@@ -93,6 +93,7 @@ OP_CASES = {
     "sigmoid": [case(X)],
     "softmax": [case(X)],
     "sqrt": [case(POSITIVE)],
+    "expand_dims": [case(X, axis=1), case(X, axis=(0, 2))],
     "squeeze": [case(X[:, None]), case(X[:, None], axis=1)],
     "stack": [case(X, Y, axis=1)],
     "sub": [case(X, ROW), case(1.0, X)],

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tinyopt import Tensor, codec, compress, files, models, nn, no_grad
+from tinyopt import Tensor, codec, compress, files, models, nn, no_grad, storage
 from tinyopt.errors import FormatError
 
 BATCH = Tensor(np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32))
@@ -190,15 +190,15 @@ def test_a_new_storage_kind_registers_by_name(tmp_path, monkeypatch):
         def __call__(self, x):
             return x * 2.0
 
-    monkeypatch.setattr(files, "STORAGE", dict(files.STORAGE))
+    monkeypatch.setattr(storage, "STORAGE", dict(storage.STORAGE))
 
-    @files.storage("doubled")
-    class DoubledKind(files.Dense):
+    @storage.storage("doubled")
+    class DoubledKind(storage.Dense):
         view = Doubled
 
         @staticmethod
         def unpack(settings, parts, shape, keep):
-            return files.Dense.unpack(settings, parts, shape, keep)[0], Doubled()
+            return storage.Dense.unpack(settings, parts, shape, keep)[0], Doubled()
 
     model = MyNet()
     model.inner.weight.attach(Doubled())

@@ -20,7 +20,7 @@ ROOMS = [  # from the ground up
     {"autograd", "tensor", "ops", "gradcheck", "graph"},
     {"nn", "losses", "models"},
     {"optim", "data"},
-    {"files", "measure", "train", "callbacks", "checkpoint", "parallel"},
+    {"storage", "files", "measure", "train", "callbacks", "checkpoint", "parallel"},
     {"compress"},
     {"report", "course", "cli", "tour", "doctor", "__main__"},
 ]

@@ -113,6 +113,9 @@ def test_regression_with_an_objective_of_ones_own():
     history = train.fit(model, ((x, y), None), epochs=20, batch_size=8, objective=squares, optimizer=optimizer, progress=False)
     assert history[-1]["loss"] < 1e-3 and "accuracy" not in history[-1]
     assert np.allclose(model.weight.data, [[1.0, -2.0, 0.5]], atol=0.02)
+    history = train.fit(model, ((x, y), (x[:9], y[:9])), epochs=3, objective=squares, patience=2, progress="regression")
+    residual = x[:9] @ model.weight.data.T + model.bias.data - y[:9]
+    assert np.isclose(min(row["val_loss"] for row in history), (residual**2).mean(), atol=1e-6)  # the best was kept
 
 
 # --- trouble ---------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ class Progress:
             line += f"  accuracy {row['accuracy']:.2%}"
         if "val_accuracy" in row:
             line += f"  validation {row['val_accuracy']:.2%} ± {row['val_error']:.2%}"
+        elif "val_loss" in row:
+            line += f"  validation {row['val_loss']:.4f}"
         if self.bar is None:
             print(f"{line}  {row['seconds']:.1f} s", file=self.stream or sys.stderr, flush=True)
         else:
@@ -52,7 +54,9 @@ class Progress:
 
 
 class EarlyStopping:
-    """Stop when validation accuracy has not risen for `patience` epochs, and go back to the best weights.
+    """Stop when validation has not improved for `patience` epochs, and go back to the best weights.
+
+    Watched is validation accuracy; where there is none, as in a regression, validation loss.
 
     Units:  patience in epochs, 1 or more.
     Source: Prechelt (1998), "Early Stopping – But When?", in "Neural Networks: Tricks of the Trade", Springer.
@@ -61,16 +65,17 @@ class EarlyStopping:
     def __init__(self, patience):
         if patience < 1:
             raise ValueError(f"patience is a number of epochs, 1 or more; got {patience}")
-        self.patience, self.best, self.waited, self.weights = patience, -1.0, 0, {}
+        self.patience, self.best, self.waited, self.weights = patience, None, 0, {}
 
     def before_fit(self, run):
         if run.val is None:
-            raise ValueError("early stopping watches validation accuracy: pass data with a validation part")
+            raise ValueError("early stopping watches validation: pass data with a validation part")
 
     def after_epoch(self, run):
-        accuracy = run.history[-1]["val_accuracy"]
-        if accuracy > self.best:
-            self.best, self.waited, self.weights = accuracy, 0, run.model.state_dict()
+        row = run.history[-1]
+        score = row.get("val_accuracy", -row["val_loss"])
+        if self.best is None or score > self.best:
+            self.best, self.waited, self.weights = score, 0, run.model.state_dict()
         else:
             self.waited += 1
             run.stop = run.stop or self.waited >= self.patience

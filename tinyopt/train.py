@@ -44,8 +44,8 @@ def fit(
     """Train a model and return its history: a list with one dictionary an epoch.
 
     Shapes: data, a Dataset (its train and val parts), or a pair of parts (train, val), or (train, None); a
-            part is a pair (images, labels). The validation part is judged as a classifier's: for a regression
-            pass (train, None).
+            part is a pair (images, labels). Labels that are no class numbers make it a regression: its
+            validation is the objective's mean, with no accuracy.
     Units:  epochs; batch_size in examples; patience in epochs without a better validation accuracy (then
             the best weights are taken back); checkpoint_every in steps.
     Start:  optimizer=None is Adam at its defaults; schedule, a function of progress in [0, 1) whose value
@@ -168,10 +168,19 @@ class Run:
         row = {"epoch": self.epoch + 1, "loss": self.sums["loss"] / self.sums["seen"], "lr": self.optimizer.lr}
         if self.sums["judged"]:
             row["accuracy"] = int(self.sums["correct"]) / self.sums["judged"]
-        if self.val is not None:
+        if self.val is not None and self.sums["judged"]:
             quality = evaluate(self.model, self.val)
             row |= {"val_loss": quality.loss, "val_accuracy": quality.accuracy, "val_error": quality.standard_error}
+        elif self.val is not None:
+            row["val_loss"] = self._validation_loss()
         return {**row, "seconds": seconds}
+
+    def _validation_loss(self):
+        """The objective's mean over the validation part: for what is no classification."""
+        loader = DataLoader(self.val, self.loader.batch_size, device=self.device)
+        with measure.inference(self.model):
+            parts = [self.objective(self.model, x, y)[0].item() * len(x) for x, y in loader]
+        return sum(parts) / loader.n_samples
 
     def _where_it_began(self):
         """A sentence that names the step and the first layer whose numbers are not finite."""

@@ -6,7 +6,7 @@
 
 Views stand in the list by level: a codebook below a mask, so that zero needs no centroid and only the
 survivors' labels are stored. A view never changes: a new mask is a new object. How each one is
-stored in a file is in `files.py`.
+stored in a file is in `storage.py`.
 """
 
 from tinyopt.errors import DtypeError, ShapeError
@@ -19,7 +19,7 @@ class View:
     """The base: a rule on tensors, and the arrays that it needs, by name in `fields`.
 
     A subclass takes its fields and settings as constructor arguments of the same names, and is known to state
-    dicts from then on; a file needs to be told how to store it (`files.storage`).
+    dicts from then on; a file needs to be told how to store it (`storage.storage`).
     """
 
     level = 0

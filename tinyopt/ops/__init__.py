@@ -19,7 +19,7 @@ from tinyopt.ops.norm import batch_norm
 from tinyopt.ops.pool import avg_pool2d, max_pool2d
 from tinyopt.ops.reduce import log_softmax, logsumexp, max, mean, min, softmax, sum, var
 from tinyopt.ops.shape import (
-    broadcast_to, concatenate, expand, flip, getitem, pad, reshape, squeeze, stack, to, transpose,
+    broadcast_to, concatenate, expand, expand_dims, flip, getitem, pad, reshape, squeeze, stack, to, transpose,
 )  # fmt: skip
 from tinyopt.ops.view import fake_quantize, lookup, mask
 from tinyopt.tensor import OPS

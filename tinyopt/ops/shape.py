@@ -49,6 +49,12 @@ def squeeze(x, *, axis=None):
 
 
 @op
+def expand_dims(x, *, axis):
+    """Insert an axis of length 1, or several: the opposite of `squeeze`.        ∂L/∂x = g, in x's shape"""
+    return np.expand_dims(x, axis), (lambda g: g.reshape(x.shape),)
+
+
+@op
 def concatenate(*arrays, axis=0):
     """Join arrays along an axis that exists: `concatenate([a, b], axis=0)`.
 
