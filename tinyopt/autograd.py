@@ -109,7 +109,7 @@ def _checked(part, source, node):
         raise TypeError(f"a pullback of {node.name!r} must return an array; got {got}. Is a `return` missing?")
     if part.shape != data.shape:
         try:
-            part = unbroadcast(part, data.shape)
+            part = _as_array(unbroadcast(part, data.shape))
         except ShapeError as problem:
             raise ShapeError(f"the gradient rule of {node.name!r} is wrong: {problem}") from None
     if part.dtype != data.dtype:
@@ -135,4 +135,4 @@ def unbroadcast(g, shape):
     if not fits:
         raise ShapeError(f"a gradient of shape {g.shape} cannot belong to an array of shape {tuple(shape)}")
     repeated = [n_new + i for i, s in enumerate(shape) if s == 1]
-    return _as_array(g.sum(axis=(*range(n_new), *repeated))).reshape(shape)
+    return g.sum(axis=(*range(n_new), *repeated), keepdims=True).reshape(shape)
