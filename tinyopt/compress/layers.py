@@ -21,3 +21,19 @@ def chosen_weights(model, skip=()):
         skipped = ", ".join(skip) or "none"
         raise ValueError(f"this {type(model).__name__} has no weight matrix or filter to compress (skipped: {skipped})")
     return weights
+
+
+def by_layer(weights, setting):
+    """A setting for each weight: {parameter name: value}, from one value for all or from {layer or parameter: value}.
+
+    A dictionary chooses: what it does not name is left out.
+
+    Raises: ValueError if it names something else.
+    """
+    if not isinstance(setting, dict):
+        return {name: setting for name in weights}
+    unknown = [name for name in setting if name not in weights and f"{name}.weight" not in weights]
+    if unknown:
+        raise ValueError(f"no weight to compress is called {', '.join(unknown)}; there are {', '.join(weights)}")
+    both = {name: setting.get(name, setting.get(name.rpartition(".")[0])) for name in weights}
+    return {name: value for name, value in both.items() if value is not None}

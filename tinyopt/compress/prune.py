@@ -7,7 +7,7 @@ weight decay can bring a pruned weight back.
 
 import numpy as np
 
-from tinyopt.compress.layers import chosen_weights
+from tinyopt.compress.layers import by_layer, chosen_weights
 
 
 def magnitude_mask(weight, *, sparsity):
@@ -46,16 +46,9 @@ def prune(model, sparsity, *, scope="global", skip=()):
     """
     weights = chosen_weights(model, skip)
     values = {name: parameter.read().data for name, parameter in weights.items()}
-    if isinstance(sparsity, dict):
-        unknown = [name for name in sparsity if name not in weights and f"{name}.weight" not in weights]
-        if unknown:
-            known = ", ".join(weights)
-            raise ValueError(f"sparsity names {', '.join(unknown)}; the layers that can be pruned are {known}")
-        shares = {name: sparsity.get(name, sparsity.get(name.rpartition(".")[0])) for name in weights}
-        named = {name: share for name, share in shares.items() if share is not None}
-        masks = {name: magnitude_mask(values[name], sparsity=share) for name, share in named.items()}
-    elif scope == "layer":
-        masks = {name: magnitude_mask(value, sparsity=sparsity) for name, value in values.items()}
+    if isinstance(sparsity, dict) or scope == "layer":
+        shares = by_layer(weights, sparsity)
+        masks = {name: magnitude_mask(values[name], sparsity=share) for name, share in shares.items()}
     elif scope == "global":
         flat = np.concatenate([value.reshape(-1) for value in values.values()])
         masks = _split(magnitude_mask(flat, sparsity=sparsity), values)

@@ -7,7 +7,7 @@ Training then moves the K centroids, each by the summed gradient of its members.
 import numpy as np
 
 from tinyopt import backend
-from tinyopt.compress.layers import chosen_weights
+from tinyopt.compress.layers import by_layer, chosen_weights
 from tinyopt.nn import Codebook, Mask, Quantize
 
 
@@ -72,16 +72,9 @@ def share(model, n_values=16, *, start="linear", skip=(), rng=None):
     Source: Han, Mao & Dally (2016), "Deep Compression", arXiv:1510.00149, Section 3.
     """
     weights = chosen_weights(model, skip)
-    if isinstance(n_values, dict):
-        unknown = [name for name in n_values if name not in weights and f"{name}.weight" not in weights]
-        if unknown:
-            known = ", ".join(weights)
-            raise ValueError(f"n_values names {', '.join(unknown)}; the layers that can be shared are {known}")
-        per_layer = {name: n_values.get(name, n_values.get(name.rpartition(".")[0])) for name in weights}
-        weights = {name: weight for name, weight in weights.items() if per_layer[name] is not None}
     found, errors = {}, {}
-    for name, parameter in weights.items():
-        k = per_layer[name] if isinstance(n_values, dict) else n_values
+    for name, k in by_layer(weights, n_values).items():
+        parameter = weights[name]
         if parameter.view(Quantize) is not None:
             raise ValueError(
                 f"a weight is stored as integers or as codebook labels, not both; {name} is quantized: bake() it first"
