@@ -19,33 +19,43 @@ class Progress:
 
     def __init__(self, label="", stream=None):
         self.label, self.stream = label, stream
-        self.bar = None
+        self.bar, self.latest = None, {}  # the latest epoch's scores, for the bar
 
     def before_fit(self, run):
         stream = self.stream or sys.stderr
         if stream.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=run.n_steps, initial=run.step, desc=self.label, unit="step", file=stream, leave=False)
+            shape = "{desc} {percentage:3.0f}%|{bar:10}| {elapsed}<{remaining}{postfix}"
+            settings = {"desc": self.label, "file": stream, "leave": False, "bar_format": shape}
+            self.bar = tqdm(total=run.n_steps, initial=run.step, **settings)
 
     def after_step(self, run):
         if self.bar is not None:
             self.bar.update()
-            self.bar.set_postfix(epoch=f"{run.epoch + 1}/{run.epochs}", loss=f"{run.loss:.3f}", refresh=False)
+            self._show(run, refresh=False)
 
     def after_epoch(self, run):
-        row = run.history[-1]
-        line = f"{self.label}{' ' if self.label else ''}epoch {run.epoch + 1}/{run.epochs}  loss {row['loss']:.4f}"
+        row, line, self.latest = run.history[-1], "", {}
         if "accuracy" in row:
             line += f"  accuracy {row['accuracy']:.2%}"
+            self.latest["accuracy"] = f"{row['accuracy']:.1%}"
         if "val_accuracy" in row:
             line += f"  validation {row['val_accuracy']:.2%} ± {row['val_error']:.2%}"
+            self.latest["val"] = f"{row['val_accuracy']:.1%}"
         elif "val_loss" in row:
             line += f"  validation {row['val_loss']:.4f}"
+            self.latest["val"] = f"{row['val_loss']:.3f}"
         if self.bar is None:
-            print(f"{line}  {row['seconds']:.1f} s", file=self.stream or sys.stderr, flush=True)
+            label = f"{self.label} " if self.label else ""
+            start = f"{label}epoch {run.epoch + 1}/{run.epochs}  loss {row['loss']:.4f}"
+            print(f"{start}{line}  {row['seconds']:.1f} s", file=self.stream or sys.stderr, flush=True)
         else:
-            self.bar.set_description_str(line)
+            self._show(run)
+
+    def _show(self, run, refresh=True):
+        now = {"epoch": f"{run.epoch + 1}/{run.epochs}", "loss": f"{run.loss:.3f}"}
+        self.bar.set_postfix({**now, **self.latest}, refresh=refresh)
 
     def after_fit(self, run):
         if self.bar is not None:

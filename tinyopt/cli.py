@@ -13,6 +13,7 @@ import tinyopt
 from tinyopt.errors import DeviceError, DtypeError
 
 INTERRUPTED, WRONG = 130, 2
+DATA = "digits, mnist5k, mnist or fashion_mnist"
 
 
 def main(arguments=None):
@@ -34,7 +35,7 @@ def main(arguments=None):
     except BrokenPipeError:  # `tinyopt inspect FILE | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, ValueError, ArithmeticError, DeviceError, DtypeError) as problem:
+    except (OSError, ValueError, ArithmeticError, ImportError, DeviceError, DtypeError) as problem:
         print(f"tinyopt: {problem}", file=sys.stderr)
         return WRONG
 
@@ -44,13 +45,14 @@ def main(arguments=None):
 
 def tour(chosen):
     """Train, compress in every way, save, load, measure."""
-    from tinyopt.report import doctor, tables
+    from tinyopt.report import blas, tables
     from tinyopt.report.tour import tour as run
 
-    doctor.limit_blas_threads()
-    results = run(chosen.model, chosen.data, epochs=chosen.epochs, seed=chosen.seed, out=chosen.out, page=chosen.readme)
+    blas.limit_threads()
+    settings = {"epochs": chosen.epochs, "seed": chosen.seed, "out": chosen.out, "page": chosen.readme}
+    results = run(chosen.model, chosen.data, **settings)
     about = results.about
-    print(f"\n{about['model']} on {about['data']}, seed {about['seed']}, {about['n_test']:,} test images, {about['seconds']} s\n")
+    print(f"\n{about['command']}: {about['n_test']:,} test images, {about['seconds']} s\n")
     print(tables.tour_table(results.rows), tables.LEGEND, *tables.settings_lines(results.rows), sep="\n")
     print(f"\nTable, model files and figures are in {results.folder}")
 
@@ -58,30 +60,32 @@ def tour(chosen):
 def train(chosen):
     """Train a network, save it, and measure the file."""
     from tinyopt import data, files, models, optim
-    from tinyopt.report import doctor
+    from tinyopt.report import blas
     from tinyopt.report.fresh import measured
     from tinyopt.train import cosine, fit
 
-    doctor.limit_blas_threads()
+    blas.limit_threads()
     dataset = data.load(chosen.data)
-    model = models.make(chosen.model, image_size=dataset.input_shape[-1], n_classes=dataset.n_classes, rng=chosen.seed)
+    sizes = {"image_size": dataset.input_shape[-1], "n_classes": dataset.n_classes}
+    model = models.make(chosen.model, **sizes, rng=chosen.seed)
     rate = {} if chosen.lr is None else {"lr": chosen.lr}
     optimizer = _optimizer(optim, chosen.optimizer)(model.parameters(), **rate)
     _check_writable(chosen.out)
     fit(
-        model, dataset, epochs=chosen.epochs, batch_size=chosen.batch_size, optimizer=optimizer, schedule=cosine,
-        checkpoint=chosen.checkpoint, seed=chosen.seed, device=chosen.device,
+        model, dataset, epochs=chosen.epochs, batch_size=chosen.batch_size, optimizer=optimizer,
+        schedule=cosine, checkpoint=chosen.checkpoint, seed=chosen.seed, device=chosen.device,
     )  # fmt: skip
-    files.save(model, chosen.out, notes={name: getattr(chosen, name) for name in ("model", "data", "epochs", "seed")})
+    notes = {name: getattr(chosen, name) for name in ("model", "data", "epochs", "seed")}
+    files.save(model, chosen.out, notes=notes)
     _print_measured(chosen.out, chosen.data, "test", measured(chosen.out, chosen.data))
 
 
 def evaluate(chosen):
     """Measure a model file."""
-    from tinyopt.report import doctor
+    from tinyopt.report import blas
     from tinyopt.report.fresh import measured, to_json
 
-    doctor.limit_blas_threads()
+    blas.limit_threads()
     result = measured(chosen.file, chosen.data, chosen.part)
     if chosen.json:
         print(to_json(result))
@@ -131,7 +135,10 @@ def _check_writable(path):
     if os.path.isdir(path):
         raise IsADirectoryError(f"cannot write {path}: it is a folder. Add a file name")
     probe = f"{path}.probe"
-    atomic_write(probe, b"")
+    try:
+        atomic_write(probe, b"")
+    except OSError as problem:
+        raise type(problem)(str(problem).replace(probe, path)) from None
     os.remove(probe)
 
 
@@ -153,7 +160,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def _parser():
-    parser = Parser(prog="tinyopt", description="All of model optimization in plain NumPy: read it, run it, measure it.")
+    about = "All of model optimization in plain NumPy: read it, run it, measure it."
+    parser = Parser(prog="tinyopt", description=about)
     parser.add_argument("--version", action="version", version=f"tinyopt {tinyopt.__version__}")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
@@ -165,22 +173,22 @@ def _parser():
         return made
 
     made = command(tour, "tinyopt tour --model lenet_300_100 --data digits --out small")
-    _add_training(made, None, "so many that the network sees 20,000 images, 3 or more")
-    made.add_argument("--out", metavar="DIR", default="tour", help="folder for the table, files and figures (tour)")
-    made.add_argument("--readme", metavar="FILE", help="put the table into this README, between its two marks")
+    _add_training(made, None, "so many that the network sees 14,000 images, 3 or more")
+    made.add_argument("--out", metavar="DIR", default="tour", help="for the table, files and figures (tour)")
+    made.add_argument("--readme", metavar="FILE", help="put the table into this README, between its marks")
 
-    made = command(train, "tinyopt train --model lenet5 --data mnist5k --optimizer AdamW --lr 0.003 --out my.top")
+    made = command(train, "tinyopt train --data mnist5k --optimizer AdamW --lr 0.003 --out my.top")
     _add_training(made, 10, "10")
     made.add_argument("--batch-size", type=_whole(1), default=64, metavar="N", help="examples in a step (64)")
     made.add_argument("--optimizer", default="Adam", metavar="NAME", help="a name from tinyopt.optim (Adam)")
-    made.add_argument("--lr", type=float, metavar="X", help="highest learning rate; it falls along a cosine (the optimizer's)")
+    made.add_argument("--lr", type=float, metavar="X", help="highest learning rate (the optimizer's)")
     made.add_argument("--out", metavar="FILE", default="model.top", help="the model file (model.top)")
-    made.add_argument("--checkpoint", metavar="FILE", help="keep the run's state here; the same command then goes on from it")
+    made.add_argument("--checkpoint", metavar="FILE", help="the run's state, to go on from")
     made.add_argument("--device", default="cpu", metavar="NAME", help="cpu or cuda (cpu)")
 
     made = command(evaluate, "tinyopt evaluate tour/prune.top --data mnist5k")
     made.add_argument("file", metavar="FILE", help="a model file")
-    made.add_argument("--data", required=True, metavar="NAME", help="digits, mnist5k, mnist or fashion_mnist")
+    made.add_argument("--data", required=True, metavar="NAME", help=DATA)
     made.add_argument("--part", choices=("train", "val", "test"), default="test", help="of the data (test)")
     made.add_argument("--json", action="store_true", help="one line of JSON, each prediction included")
 
@@ -191,10 +199,11 @@ def _parser():
 
 
 def _add_training(parser, epochs, meaning):
-    parser.add_argument("--model", default="lenet5", metavar="NAME", help="lenet5 or lenet_300_100 (lenet5)")
-    parser.add_argument("--data", default="mnist5k", metavar="NAME", help="digits, mnist5k, mnist or fashion_mnist (mnist5k)")
-    parser.add_argument("--epochs", type=_whole(0), default=epochs, metavar="N", help=f"passes over the data ({meaning})")
-    parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="fixes all that is random (0)")
+    name, number = {"metavar": "NAME"}, {"metavar": "N", "type": _whole(0)}
+    parser.add_argument("--model", default="lenet5", help="lenet5 or lenet_300_100 (lenet5)", **name)
+    parser.add_argument("--data", default="mnist5k", help=f"{DATA} (mnist5k)", **name)
+    parser.add_argument("--epochs", default=epochs, help=f"passes over the data ({meaning})", **number)
+    parser.add_argument("--seed", default=0, help="fixes all that is random (0)", **number)
 
 
 def _whole(least):

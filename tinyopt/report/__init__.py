@@ -1,4 +1,4 @@
-"""The main job and what it shows. Read `tour.py`, whose functions apply one technique each; all else serves it.
+"""The main job and what it shows. Read `tour.py`: its functions apply one technique each; all else serves it.
 
     tour.py       `tinyopt tour`: train, compress in eight ways, save, load, measure
     lab.py        what these ways share: the baseline, its copies, training, and choosing on validation data
@@ -8,4 +8,5 @@
     plots.py      the figures, as functions of data
     readme.py     the table into a README
     doctor.py     what this machine has
+    blas.py       the library under the matrix products, and its threads
 """

@@ -14,7 +14,9 @@ import numpy as np
 
 import tinyopt
 from tinyopt import data, files, measure
+from tinyopt.errors import ShapeError
 from tinyopt.measure.quality import Quality
+from tinyopt.report import blas
 
 BATCHES = (1, 64)  # for which latency is measured
 PATIENCE = 600  # seconds, after which a fresh process counts as stuck
@@ -39,11 +41,14 @@ def measured(path, data_name, part="test", budget=0.1):
     """Load a model file and measure it on one part of a data set.
 
     Units:  budget, seconds to spend on the latency of each batch size.
-    Raises: what `tinyopt.load` and `tinyopt.data.load` raise, and `measure.evaluate` for a model that does not fit.
+    Raises: what `tinyopt.load` and `tinyopt.data.load` raise; ShapeError if the model is not for such images.
     """
     model = files.load(path)
     part = getattr(data.load(data_name), part)
-    quality = measure.evaluate(model, part)
+    try:
+        quality = measure.evaluate(model, part)
+    except ValueError as problem:
+        raise ShapeError(f"the model in {path} does not fit {data_name}: {problem}") from None
     counts = measure.summary(model, part.images.shape[1:])
     latency = {n: measure.latency(model, part.images[:n], budget=budget).seconds for n in BATCHES}
     return Measured(quality, os.path.getsize(path), counts.parameters, counts.nonzeros, counts.macs, latency)
@@ -51,10 +56,11 @@ def measured(path, data_name, part="test", budget=0.1):
 
 def to_json(result):
     """A `Measured` as one line of JSON."""
-    quality, rest = result.quality, {name: getattr(result, name) for name in ("bytes", "parameters", "nonzeros", "macs")}
-    scores = {"accuracy": quality.accuracy, "standard_error": quality.standard_error, "loss": quality.loss, "n": quality.n}
-    answers = {"n_classes": quality.n_classes, "labels": quality.labels.tolist(), "predictions": quality.predictions.tolist()}
-    return json.dumps({**scores, **rest, "latency": result.latency, **answers})
+    quality = result.quality
+    counts = {name: getattr(result, name) for name in ("bytes", "parameters", "nonzeros", "macs", "latency")}
+    scores = {name: getattr(quality, name) for name in ("accuracy", "standard_error", "loss", "n_classes")}
+    answers = {name: getattr(quality, name).tolist() for name in ("labels", "predictions")}
+    return json.dumps({**scores, **counts, **answers})
 
 
 def from_json(text):
@@ -75,9 +81,14 @@ def measured_afresh(path, data_name):
 
     home = str(Path(tinyopt.__file__).parents[1])  # so that it is this tinyopt, wherever we are
     paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "tinyopt", "evaluate", os.path.abspath(path), "--data", data_name, "--json"]
+    arguments = ["evaluate", os.path.abspath(path), "--data", data_name, "--json"]
+    command = [sys.executable, "-m", "tinyopt", *arguments]
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"}
+    threads = blas.describe()["threads"]
+    if threads != "unknown":  # with another number of threads, the last bit of a logit may be another
+        environment |= {name: str(threads) for name in blas.THREAD_VARIABLES}
     run = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=PATIENCE)
     if run.returncode:
-        raise RuntimeError(f"a fresh process could not measure {path}: {run.stderr.strip() or f'exit status {run.returncode}'}")
+        said = run.stderr.strip() or f"exit status {run.returncode}"
+        raise RuntimeError(f"a fresh process could not measure {path}: {said}")
     return from_json(run.stdout)

@@ -8,7 +8,7 @@ INK, BLUE, GREY = "#1f2430", "#2563a8", "#8b93a1"
 
 
 def training_curves(histories):
-    """Loss and accuracy by epoch: {name: history of `train.fit`}; dashed on training data, solid on validation data.
+    """Loss and accuracy by epoch: {name: history of `train.fit`}; dashed is training, solid validation.
 
     The dashed loss is what was minimised, with smoothed labels or a teacher in it; the solid one is plain
     cross-entropy. The band around a solid line is one standard error.
@@ -19,13 +19,14 @@ def training_curves(histories):
         epochs, color = [row["epoch"] for row in history], f"C{number}"
         for axes, kind, scale in ((left, "loss", 1), (right, "accuracy", 100)):
             axes.plot(epochs, [scale * row[kind] for row in history], "--", color=color, lw=1)
-            axes.plot(epochs, [scale * row[f"val_{kind}"] for row in history], "o-", color=color, ms=3, label=name)
-        accuracy, error = (100 * np.array([row[key] for row in history]) for key in ("val_accuracy", "val_error"))
+            axes.plot(epochs, [scale * row[f"val_{kind}"] for row in history], ".-", color=color, label=name)
+        accuracy = 100 * np.array([row["val_accuracy"] for row in history])
+        error = 100 * np.array([row["val_error"] for row in history])
         right.fill_between(epochs, accuracy - error, accuracy + error, color=color, alpha=0.15, lw=0)
         lowest += [np.min(accuracy - error, initial=100)]
     left.set(xlabel="epoch", ylabel="loss, nats", title="loss (dashed: training, solid: validation)")
     right.set(xlabel="epoch", ylabel="accuracy, %", title="accuracy (band: one standard error)")
-    right.set_ylim(bottom=max(0, min(lowest, default=0) - 2))  # where validation is; training begins far below
+    right.set_ylim(bottom=max(0, min(lowest, default=0) - 2))  # training begins far below
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
@@ -41,25 +42,25 @@ def weight_histograms(before, after, title=""):
     figure, panels = _figure(1, len(after), (2.7 * len(after), 3.2), sharex=True, sharey=True)
     widest = max(abs(values).max() for values in (before, *after.values()))
     bins = np.linspace(-widest, widest, 161)
-    for axes, (name, values) in zip(np.atleast_1d(panels), after.items()):
-        zeros = (values == 0).mean()
+    panels = np.atleast_1d(panels)
+    for axes, (name, values) in zip(panels, after.items()):
+        counted = f"{len(np.unique(values)):,} distinct, {(values == 0).mean():.0%} zeros"
         axes.hist(before.ravel(), bins, histtype="stepfilled", color=GREY, alpha=0.4, label="before")
         axes.hist(values[values != 0], bins, color=BLUE, label="after")
-        axes.set(title=f"{name}\n{len(np.unique(values)):,} distinct, {zeros:.0%} zeros", xlabel="weight", yscale="log")
-        axes.title.set_fontsize(10)
-    first = np.atleast_1d(panels)[0]
-    first.set_ylabel("weights in a bar")
+        axes.set(xlabel="weight", yscale="log")
+        axes.set_title(f"{name}\n{counted}", fontsize=10)
+    panels[0].set_ylabel("weights in a bar")
     figure.suptitle(title)
-    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
 def accuracy_against_bytes(names, accuracy, error, n_bytes, title=""):
-    """What each byte buys: accuracy in percent ± one standard error, against the file's size on a log axis."""
+    """What each byte buys: accuracy in percent ± one standard error, against the file's size (log axis)."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     figure, axes = _figure(1, 1, (7.5, 4.5))
-    axes.errorbar(n_bytes, accuracy, yerr=error, fmt="o", color=BLUE, ecolor=GREY, elinewidth=1, capsize=2, ms=5)
+    axes.errorbar(n_bytes, accuracy, error, fmt="o", ms=5, color=BLUE, ecolor=GREY, elinewidth=1, capsize=2)
     axes.axhline(accuracy[0], color=GREY, lw=0.8, ls=":")
     axes.set(xscale="log", xlabel="file size", ylabel="test accuracy, % (± standard error)", title=title)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -72,7 +73,7 @@ def accuracy_against_bytes(names, accuracy, error, n_bytes, title=""):
 
 
 def confusion(cells, classes, title=""):
-    """Which class (row) was taken for which (column); only mistakes are coloured, so that they can be seen."""
+    """Which class (row) was taken for which (column); only mistakes are coloured, so as to be seen."""
     figure, axes = _figure(1, 1, (5.6, 5.2))
     mistakes = cells * (1 - np.eye(len(cells), dtype=int))
     axes.imshow(mistakes, cmap="Reds", vmin=0, vmax=max(1, mistakes.max()) * 1.3)
@@ -117,7 +118,7 @@ def _label_points(axes, names, x, y, error):
         for offset in _places(text.get_window_extent(renderer), axes.figure.dpi / 72):
             text.set_position(offset)
             box = text.get_window_extent(renderer)
-            inside = axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1 and axes.bbox.y0 < box.y0 and box.y1 < axes.bbox.y1
+            inside = all(axes.bbox.contains(*corner) for corner in (box.p0, box.p1))
             if inside and not any(box.overlaps(other) for other in taken):
                 free = box
                 break

@@ -5,7 +5,7 @@ from pathlib import Path
 from tinyopt.codec import atomic_write
 from tinyopt.report import tables
 
-BEGIN, END = "<!-- tour: begin -->", "<!-- tour: end -->"
+BEGIN, END = "<!-- tour:begin -->", "<!-- tour:end -->"
 FIGURE = "lessons/figures/tour.png"
 
 
@@ -15,19 +15,22 @@ def check(path):
 
 
 def put(path, about, rows, figure):
-    """Put the table, the command that made it and the figure (PNG bytes) between the marks of a README."""
+    """Put the table, and the command that made it, between a README's marks; and the figure in its place."""
     before, after = _split(path)
     picture = Path(path).parent / FIGURE
     picture.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(picture, figure)
-    made_by = f"Made by `{about['command']}` on {about['n_test']:,} test images; {about['machine']['text']}."
-    block = f"![Accuracy against file size]({FIGURE})\n\n{tables.markdown_table(rows)}\n\n{made_by}\n\n{tables.LEGEND}"
+    made_by = f"`{about['command']}`: {about['n_test']:,} test images, {about['seconds']:.0f} s"
+    made_by += f"; {about['machine']['text']}."
+    block = f"{tables.markdown_table(rows)}\n\nMade by {made_by}\n\n{tables.LEGEND}"
     atomic_write(path, f"{before}{BEGIN}\n{block}\n{END}{after}".encode("utf-8"))
 
 
 def _split(path):
     """What stands before and after the marks."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no README {path}: make it, with a line {BEGIN} and a line {END}")
     text = Path(path).read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{path} needs two lines, {BEGIN} and {END}, once each and in this order: the table goes between them")
+        raise ValueError(f"{path} needs a line {BEGIN} and after it a line {END}, for the table; once each")
     return text.partition(BEGIN)[0], text.partition(END)[2]

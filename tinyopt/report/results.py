@@ -1,4 +1,4 @@
-"""What the tour measures and writes: a file for each technique, a row for each file, and the table of rows."""
+"""What the tour measures and writes: a file for each technique, a row for each file, a table of rows."""
 
 import json
 import os
@@ -54,7 +54,8 @@ class Results:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise type(problem)(f"cannot make the folder {folder}: {problem.strerror}. Choose another place") from None
+            why = "a file of that name is there" if isinstance(problem, FileExistsError) else problem.strerror
+            raise type(problem)(f"cannot make the folder {folder}: {why}. Choose another place") from None
         self.write()  # an unwritable folder is noticed now, not after training
 
     def add(self, name, made):
@@ -71,7 +72,7 @@ class Results:
         here = evaluate(made.model, self.data.test).predictions
         if not np.array_equal(here, result.quality.predictions):
             n = int((here != result.quality.predictions).sum())
-            raise RuntimeError(f"{path}: a fresh process sees {n} of {len(here)} test images otherwise than this one")
+            raise RuntimeError(f"{path}: a fresh process answers otherwise than this one for {n} test images")
         self.measured[name] = result
         self.rows.append(self._row(name, made, path, result))
         self.write()

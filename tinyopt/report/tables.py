@@ -21,10 +21,11 @@ COLUMNS = {  # header -> what stands under it, as text
     "ms, 64": lambda row: f"{row.latency_ms_batch_64:.1f}",
 }
 LEGEND = """\
-accuracy after the file was loaded by a fresh process · change: against dense, in points, with its paired standard
-error · worst class: largest loss of recall, in points (class) · bytes: size of the file · ratio: against dense ·
-kMACs: thousand multiply-adds executed for one image · ms: median time for a batch of 1 and of 64. Masked, rounded
-and shared weights are multiplied as float32 here: they save bytes, not time; low rank and a student save both."""
+accuracy: after a fresh process loaded the file · change: against dense, in points, with its paired standard
+error · worst class: largest loss of recall, in points (class) · bytes: size of the file · ratio: dense / this
+· kMACs: thousand multiply-adds executed for one image · ms: median time for a batch of 1 and of 64.
+Masked, rounded and shared weights are multiplied as float32 here: they save bytes, not time; low rank and a
+student save both."""
 
 
 def _signed(number, digits=2):
@@ -40,7 +41,7 @@ def settings_lines(rows):
     """What was chosen for each row, and the validation accuracy of each candidate."""
     for row in rows:
         chosen = ", ".join(f"{name} {value}" for name, value in row.settings.items())
-        tried = ", ".join(f"{setting}: {percent:.1f} %" for setting, percent in row.validation_percent.items() if setting)
+        tried = ", ".join(f"{name}: {percent:.1f} %" for name, percent in row.validation_percent.items())
         if chosen:
             yield f"{row.technique}: {chosen}" + (f" (on validation data: {tried})" if tried else "")
 
@@ -80,4 +81,5 @@ def ledger_tables(path):
         kinds[name] = kinds.get(name, 0) + n_bytes
     shares = [[kind, n_bytes, f"{n_bytes / total:.1%}"] for kind, n_bytes in kinds.items()]
     by_tensor = text_table(["tensor", "kind", "part", "bytes"], rows, left=3, total=["total", "", "", total])
-    return f"{by_tensor}\n\n{text_table(['kind', 'bytes', 'share'], shares, total=['total', total, '100.0%'])}"
+    by_kind = text_table(["kind", "bytes", "share"], shares, total=["total", total, "100.0%"])
+    return f"{by_tensor}\n\n{by_kind}"

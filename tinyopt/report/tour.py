@@ -36,11 +36,11 @@ def dense_lzma(lab):
 
 
 def prune(lab):
-    """Remove the smallest weights of the whole network, in three steps, so that the others can take over."""
+    """Remove the smallest weights of the whole network, in two steps, so that the others can take over."""
 
     def make(sparsity):
         model = lab.copy_of("dense")
-        for share in (0.8, 0.95, 1):
+        for share in (0.9, 1):
             compress.prune(model, sparsity * share)
             lab.fine_tune(model, f"{sparsity * share:.0%} removed")
         return model
@@ -49,7 +49,7 @@ def prune(lab):
 
 
 def int8(lab):
-    """Round each weight to one of 255 steps, whose size each output channel has for itself. Nothing is trained."""
+    """Round each weight to one of 255 steps, of a size for each output channel. Nothing is trained."""
     model = lab.copy_of("dense")
     compress.quantize(model, bits=8, per_channel=True)
     return Made(model, {"bits": 8, "per_channel": True})
@@ -75,8 +75,7 @@ def low_rank(lab):
         model = lab.copy_of("dense")
         ranks = {name: max(1, int(fraction * min(model.get(name).weight.shape))) for name in hidden}
         compress.factorize(model, ranks)
-        for _ in range(2):
-            lab.fine_tune(model, f"ranks {', '.join(map(str, ranks.values()))}")
+        lab.fine_tune(model, f"rank {', '.join(map(str, ranks.values()))}")
         return model
 
     return lab.smallest("rank_fraction", (0.02, 0.05, 0.1), make)
@@ -95,7 +94,8 @@ def distill(lab):
 
     def make(temperature):
         model, objective = lab.student(), compress.taught_by(teacher, temperature=temperature, alpha=0.9)
-        lab.histories[f"student, T = {temperature}"] = lab.train(model, objective=objective, detail=f"T = {temperature}")
+        detail = f"T = {temperature}"
+        lab.histories[f"student, {detail}"] = lab.train(model, objective=objective, detail=detail)
         return model
 
     return lab.most_accurate("temperature", (2, 4), make)
@@ -138,10 +138,10 @@ TECHNIQUES = {
 
 
 def tour(model="lenet5", data_name="mnist5k", *, epochs=None, seed=0, out="tour", page=None, progress=True):
-    """Train a network, apply every technique, save, load and measure: a table, files and figures in one folder.
+    """Train a network, apply every technique, save, load, measure: a table, files and figures in one folder.
 
-    Units:  epochs of the baseline's training (None: see `Lab`); a fine-tuning takes a sixth. Returns the `Results`.
-    Start:  page, a README with the marks of `readme.py`, gets the table; progress=False prints nothing.
+    Units:  epochs of the baseline's training; a fine-tuning takes a quarter of them. Returns the `Results`.
+    Start:  epochs=None, see `Lab`; page, a README with the marks of `readme.py`, gets the table.
     Raises: ValueError for an unknown name or a README without marks; OSError if `out` cannot be written to;
             KeyboardInterrupt, once it has said which rows are on disk.
     """
@@ -156,14 +156,15 @@ def tour(model="lenet5", data_name="mnist5k", *, epochs=None, seed=0, out="tour"
             lab.made[name] = technique(lab)
             row = results.add(name, lab.made[name])
             lab.say(f"{row.accuracy_percent:.2f} % right, {row.file_bytes:,} bytes")
+        pictures = figures(lab, results)
+        for name, picture in pictures.items():
+            atomic_write(results.folder / f"{name}.png", plots.png(picture))
     except KeyboardInterrupt:
-        n = len(results.rows)
-        print(f"\nStopped. {n} of {len(TECHNIQUES)} rows are finished, and on disk in {results.folder}", file=sys.stderr)
+        rows = f"{len(results.rows)} of {len(TECHNIQUES)} rows are finished"
+        print(f"\nStopped: {rows}, and on disk in {results.folder}", file=sys.stderr)
         raise
-    pictures = figures(lab, results)
-    for name, picture in pictures.items():
-        atomic_write(results.folder / f"{name}.png", plots.png(picture))
-    results.about |= {"finished": True, "seconds": round(time.perf_counter() - start, 1), "histories": lab.histories}
+    seconds = round(time.perf_counter() - start, 1)
+    results.about |= {"finished": True, "seconds": seconds, "histories": lab.histories}
     results.write()
     if page is not None:
         readme.put(page, results.about, results.rows, plots.png(pictures["accuracy_against_bytes"], dpi=80))
@@ -174,25 +175,24 @@ def figures(lab, results):
     """The figures of a finished tour: {file name without .png: Figure}."""
     weights = dict(lab.made["dense"].model.named_parameters())
     largest = max(weights, key=lambda name: weights[name].size)
-    after = {
-        name: lab.made[name].model.get(largest).read().data for name in ("prune", "int8", "share", "deep compression")
-    }
+    shown = ("prune", "int8", "share", "deep compression")
+    after = {name: lab.made[name].model.get(largest).read().data for name in shown}
     names, accuracy, error, n_bytes = zip(
         *((row.technique, row.accuracy_percent, row.accuracy_se, row.file_bytes) for row in results.rows)
     )
-    title = f"{lab.model_name} on {lab.data.name}"
+    cells, title = results.measured["dense"].quality.confusion, f"{lab.model_name} on {lab.data.name}"
     return {
         "training_curves": plots.training_curves(lab.histories),
         "weights": plots.weight_histograms(weights[largest].read().data, after, title=f"{title}: {largest}"),
         "accuracy_against_bytes": plots.accuracy_against_bytes(names, accuracy, error, n_bytes, title=title),
-        "confusion": plots.confusion(results.measured["dense"].quality.confusion, lab.data.classes, title=f"{title}: dense"),
+        "confusion": plots.confusion(cells, lab.data.classes, title=f"{title}: dense"),
     }
 
 
 def _about(lab):
-    command = f"tinyopt tour --model {lab.model_name} --data {lab.data.name} --epochs {lab.epochs} --seed {lab.seed}"
+    names = f"--model {lab.model_name} --data {lab.data.name}"
     return {
-        "command": command,
+        "command": f"tinyopt tour {names} --epochs {lab.epochs} --seed {lab.seed}",
         "model": lab.model_name,
         "data": lab.data.name,
         "epochs": lab.epochs,
