@@ -48,7 +48,9 @@ def test_training_goes_on_under_quantization_and_the_weights_stay_on_the_grid():
         optimizer.step()
     after = net.weight.read().data
     assert (after != before).any()
-    assert np.allclose(after / net.weight.view(nn.Quantize).scale, np.rint(after / net.weight.view(nn.Quantize).scale), atol=1e-4)
+    assert np.allclose(
+        after / net.weight.view(nn.Quantize).scale, np.rint(after / net.weight.view(nn.Quantize).scale), atol=1e-4
+    )
 
 
 def test_quantize_refuses_what_it_cannot_do():
@@ -157,7 +159,10 @@ def test_a_technique_that_is_refused_leaves_the_whole_model_as_it_was(trouble, t
 # --- low rank -------------------------------------------------------------------------------------
 
 
-@given(matrix=hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.floats(-3, 3)), data=st.data())
+@given(
+    matrix=hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.floats(-3, 3)),
+    data=st.data(),
+)
 def test_the_squared_error_is_the_tail_of_the_spectrum(matrix, data):
     rank = data.draw(st.integers(1, min(matrix.shape)))
     up, down = compress.truncated_svd(matrix, rank)
@@ -211,12 +216,18 @@ def by_hand(student, teacher, target, temperature, alpha):
     return total / len(target)
 
 
-@given(data=hnp.arrays(np.float64, (2, 3, 4), elements=st.floats(-3, 3)), temperature=st.floats(0.5, 9), alpha=st.floats(0, 1))
+@given(
+    data=hnp.arrays(np.float64, (2, 3, 4), elements=st.floats(-3, 3)),
+    temperature=st.floats(0.5, 9),
+    alpha=st.floats(0, 1),
+)
 def test_the_distillation_loss_is_its_formula_and_has_its_gradient(data, temperature, alpha):
     target = np.array([0, 3, 1])
     loss = compress.distillation_loss(Tensor(data[0]), Tensor(data[1]), target, temperature=temperature, alpha=alpha)
     assert np.isclose(loss.item(), by_hand(data[0], data[1], target, temperature, alpha))
-    gradcheck(lambda z: compress.distillation_loss(z, Tensor(data[1]), target, temperature=temperature, alpha=alpha), data[0])
+    gradcheck(
+        lambda z: compress.distillation_loss(z, Tensor(data[1]), target, temperature=temperature, alpha=alpha), data[0]
+    )
 
 
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn():

@@ -106,7 +106,9 @@ def test_a_fresh_process_with_only_the_file_computes_bit_equal_logits(tmp_path):
     )
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     env = {**os.environ, "PYTHONPATH": root}
-    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
     for name, hexed in json.loads(answer.stdout).items():
         assert bytes.fromhex(hexed) == logits(MODELS[name]()).tobytes(), name
 
@@ -219,7 +221,9 @@ def test_bad_files_get_one_sentence(tmp_path, damage):
     elif damage == "missing":
         path = tmp_path / "none.top"
     else:
-        path.write_bytes({"empty": b"", "foreign": b"PK\x03\x04 a zip", "truncated": data[:1000], "flipped": bytes(data)}[damage])
+        path.write_bytes(
+            {"empty": b"", "foreign": b"PK\x03\x04 a zip", "truncated": data[:1000], "flipped": bytes(data)}[damage]
+        )
     with pytest.raises(FileNotFoundError if damage == "missing" else FormatError) as failure:
         files.load(path)
     assert str(path) in str(failure.value) and "\n" not in str(failure.value)

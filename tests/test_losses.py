@@ -54,7 +54,10 @@ def test_reductions_agree():
 
 
 def test_lists_are_labels_if_whole_numbers_and_else_probabilities():
-    for given, array in (([0, 2], np.array([0, 2])), ([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], np.float32([[0.5, 0.5, 0], [0, 0, 1]]))):
+    for given, array in (
+        ([0, 2], np.array([0, 2])),
+        ([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], np.float32([[0.5, 0.5, 0], [0, 0, 1]])),
+    ):
         logits = Tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
         assert cross_entropy(logits, given).item() == cross_entropy(logits, array).item()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinyopt
+from one_thread import one_thread  # noqa: F401
 from tinyopt import cli, data, files
 from tinyopt.report import blas, fresh, plots, readme, results, tables
 from tinyopt.report import tour as tours
@@ -18,17 +19,6 @@ from tinyopt.report.lab import Lab, Made
 DIGITS = data.digits()
 NAMES = list(tours.TECHNIQUES)
 TEXT = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As `tinyopt tour` does; after these tests, as it was."""
-    before = blas.describe()["threads"]
-    if blas.limit_threads():
-        yield
-        blas.limit_threads(before)
-    else:
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +231,8 @@ def test_a_file_that_answers_otherwise_than_the_model_stops_the_tour(in_process,
         tours.tour("lenet_300_100", "digits", epochs=0, out=tmp_path / "out", progress=False)
 
 
-def test_lenet5_and_no_epochs_at_all_go_through(in_process, tmp_path, capsys):
+def test_lenet5_and_no_epochs_at_all_go_through(in_process, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(tours, "figures", lambda *_: {})
     assert cli.main(["tour", "--data", "digits", "--epochs", "0", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert "[10/10] deep compression" in said.err and said.out.count("\n") > 20

@@ -110,7 +110,9 @@ def test_regression_with_an_objective_of_ones_own():
 
     model = nn.Linear(3, 1, rng=0)
     optimizer = optim.SGD(model.parameters(), lr=0.1)
-    history = train.fit(model, ((x, y), None), epochs=20, batch_size=8, objective=squares, optimizer=optimizer, progress=False)
+    history = train.fit(
+        model, ((x, y), None), epochs=20, batch_size=8, objective=squares, optimizer=optimizer, progress=False
+    )
     assert history[-1]["loss"] < 1e-3 and "accuracy" not in history[-1]
     assert np.allclose(model.weight.data, [[1.0, -2.0, 0.5]], atol=0.02)
     history = train.fit(model, ((x, y), (x[:9], y[:9])), epochs=3, objective=squares, patience=2, progress="regression")
@@ -124,7 +126,10 @@ def test_regression_with_an_objective_of_ones_own():
 def test_a_diverging_run_stops_at_once_and_names_step_and_parameter():
     model = net()
     optimizer = optim.SGD(model.parameters(), lr=1e30)
-    with np.errstate(all="ignore"), pytest.raises(TrainingDiverged, match=r"at step \d+ \(epoch 1\).*fc\d.*learning rate"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(TrainingDiverged, match=r"at step \d+ \(epoch 1\).*fc\d.*learning rate"),
+    ):
         train.fit(model, PARTS, optimizer=optimizer, progress=False)
 
 
@@ -198,7 +203,10 @@ def test_the_validation_part_is_looked_at_before_the_first_step():
 def test_a_loss_that_overflows_by_itself_says_how_large_the_outputs_were():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, rng=0))
     objective = lambda model, x, y: ((logits := model(x) * 1e30).sum() * 1e30, logits)
-    with np.errstate(all="ignore"), pytest.raises(TrainingDiverged, match=r"finite, up to \d.*e\+\d\d, so.*in the loss"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(TrainingDiverged, match=r"finite, up to \d.*e\+\d\d, so.*in the loss"),
+    ):
         train.fit(model, PARTS, objective=objective, progress=False)
 
 
@@ -303,7 +311,13 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 
 def test_states_come_back_as_they_were(tmp_path):
-    state = {"a": {"b": np.arange(3.0), "c": 2**100}, "d": [1, "x", None], "e": {}, "f": np.int64(3), "g": np.zeros((0, 2), bool)}
+    state = {
+        "a": {"b": np.arange(3.0), "c": 2**100},
+        "d": [1, "x", None],
+        "e": {},
+        "f": np.int64(3),
+        "g": np.zeros((0, 2), bool),
+    }
     save_state(tmp_path / "s", state)
     again = load_state(tmp_path / "s")
     assert np.array_equal(again["a"]["b"], state["a"]["b"]) and again["a"]["c"] == 2**100

@@ -130,13 +130,17 @@ def _fill(model, tensors, blobs, path):
     for name, (shape, stack) in tensors.items():
         due = parameters[name].shape if name in parameters else buffers[name].shape
         if tuple(shape) != due:
-            raise FormatError(f"{path} does not fit this {type(model).__name__}: {name} is {tuple(shape)}, should be {due}")
+            raise FormatError(
+                f"{path} does not fit this {type(model).__name__}: {name} is {tuple(shape)}, should be {due}"
+            )
         parts = {key[len(name) + 1 :]: data for key, data in blobs.items() if key.rpartition("/")[0] == name}
         data, views = unpack(stack, parts, tuple(shape))
         state[name] = data
         for view in views:
             state.update({f"{name}.views.{type(view).__name__.lower()}.{f}": getattr(view, f) for f in view.fields})
-            state.update({f"{name}.views.{type(view).__name__.lower()}.{f}": np.array(getattr(view, f)) for f in view.settings})
+            state.update(
+                {f"{name}.views.{type(view).__name__.lower()}.{f}": np.array(getattr(view, f)) for f in view.settings}
+            )
     floats = {state[name].dtype for name in parameters}
     if len(floats) == 1:
         model.astype(floats.pop())

@@ -91,7 +91,9 @@ class Sparse:
     def pack(parameter, view, keep, coding):
         positions = np.flatnonzero(backend.to_host(view.keep))
         layouts = ["bitmap", "gaps"] if coding == "packed" else ["bitmap", "gaps", "huffman"]
-        return {}, {"positions": min((codec.encode_positions(positions, view.keep.size, layout=l) for l in layouts), key=len)}
+        return {}, {
+            "positions": min((codec.encode_positions(positions, view.keep.size, layout=l) for l in layouts), key=len)
+        }
 
     @staticmethod
     def unpack(settings, parts, shape, keep):
@@ -117,7 +119,10 @@ class Integers:
         if zero.any():
             parts["zero_point"] = zero.astype("<i4").tobytes()
         settings |= {"dtype": plain(scale).dtype.str} if scale.dtype != np.float32 else {}
-        packed, coded = codec.pack_bits(q, view.bits).tobytes(), codec.huffman_encode(q) if coding == "huffman" else None
+        packed, coded = (
+            codec.pack_bits(q, view.bits).tobytes(),
+            codec.huffman_encode(q) if coding == "huffman" else None,
+        )
         if coded is not None and len(coded) < len(packed):
             return {**settings, "huffman": 1}, {**parts, "integers": coded}
         return settings, {**parts, "integers": packed}
@@ -125,7 +130,11 @@ class Integers:
     @staticmethod
     def unpack(settings, parts, shape, keep):
         n = _n_stored(shape, keep)
-        q = codec.huffman_decode(parts["integers"]) if "huffman" in settings else codec.unpack_bits(parts["integers"], settings["bits"], n)
+        q = (
+            codec.huffman_decode(parts["integers"])
+            if "huffman" in settings
+            else codec.unpack_bits(parts["integers"], settings["bits"], n)
+        )
         scale_shape = tuple(settings["scale"])
         scale = _array(parts["scale"], settings.get("dtype", "<f4"), math.prod(scale_shape)).reshape(scale_shape)
         zero = np.zeros(scale_shape, np.int32)

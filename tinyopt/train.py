@@ -74,13 +74,13 @@ class Run:
     outputs, loss (of the last batch), history; set `stop` to end after this epoch.
     """
 
-    def __init__(self, model, data, epochs, batch_size, optimizer, objective, schedule, callbacks, savers, seed, device):
+    def __init__(
+        self, model, data, epochs, batch_size, optimizer, objective, schedule, callbacks, savers, seed, device
+    ):
         if not isinstance(epochs, (int, np.integer)) or epochs < 0:
             raise ValueError(f"epochs is a number of passes over the data, 0 or more; got {epochs!r}")
         if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"optimizer is one of tinyopt.optim, such as Adam(model.parameters()); got {optimizer!r}"
-            )
+            raise TypeError(f"optimizer is one of tinyopt.optim, such as Adam(model.parameters()); got {optimizer!r}")
         train, self.val = _two_parts(data)
         self.loader = DataLoader(train, batch_size, shuffle=True, seed=seed, device=device)
         if self.val is not None:
@@ -278,4 +278,3 @@ def _on_device(state, device):
     if isinstance(state, dict):
         return {key: _on_device(value, device) for key, value in state.items()}
     return backend.to_device(state, device) if backend.is_array(state) else state
-

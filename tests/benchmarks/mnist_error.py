@@ -28,11 +28,22 @@ def main():
         tinyopt.manual_seed(seed)
         model, start = models.make(name, rng=seed), time.perf_counter()
         optimizer = optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05)
-        train.fit(model, mnist, epochs=epochs, batch_size=batch_size, optimizer=optimizer, schedule=train.cosine, seed=seed, progress=name)
+        train.fit(
+            model,
+            mnist,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            schedule=train.cosine,
+            seed=seed,
+            progress=name,
+        )
         minutes = (time.perf_counter() - start) / 60
         quality = measure.evaluate(model, mnist.test)
         error = 100 * (1 - quality.accuracy)
-        print(f"{name}: test error {error:.2f} % ± {100 * quality.standard_error:.2f} (due {due} %), seed {seed}, {minutes:.1f} minutes")
+        print(
+            f"{name}: test error {error:.2f} % ± {100 * quality.standard_error:.2f} (due {due} %), seed {seed}, {minutes:.1f} minutes"
+        )
         missed += [name] if error > due else []
     return len(missed)
 

@@ -35,7 +35,11 @@ def torch_twin(model):
         elif isinstance(layer, nn.Linear):
             layers.append(torch.nn.Linear(layer.in_features, layer.out_features))
         else:
-            layers.append({"MaxPool2d": lambda: torch.nn.MaxPool2d(2), "Flatten": torch.nn.Flatten, "ReLU": torch.nn.ReLU}[type(layer).__name__]())
+            layers.append(
+                {"MaxPool2d": lambda: torch.nn.MaxPool2d(2), "Flatten": torch.nn.Flatten, "ReLU": torch.nn.ReLU}[
+                    type(layer).__name__
+                ]()
+            )
         if hasattr(layer, "weight"):
             with torch.no_grad():
                 layers[-1].weight.copy_(torch.tensor(layer.weight.data))

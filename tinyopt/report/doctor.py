@@ -54,7 +54,7 @@ def summary():
     }
     text = (
         f"tinyopt {short['tinyopt']}, Python {short['python']}, NumPy {short['numpy']}, {short['blas']} "
-        f"({short['blas_kernel']} kernel, {short['blas_threads']} threads), {short['system']}"
+        f"(kernel {short['blas_kernel']}, threads {short['blas_threads']}), {short['system']}"
     )
     return {**short, "text": text}
 

@@ -94,10 +94,10 @@ class Lab:
         """An untrained network with a thirtieth or so of the baseline's parameters."""
         if self.model_name == "lenet5":
             return models.lenet5(**self.sizes, filters=(4, 12), units=64, rng=self.seed)
-        inputs, classes, rng = self.sizes["image_size"] ** 2, self.sizes["n_classes"], backend.generator(self.seed)
-        return Sequential(
-            flatten=Flatten(), fc1=Linear(inputs, 16, rng=rng), relu1=ReLU(), fc2=Linear(16, classes, rng=rng)
-        )
+        rng = backend.generator(self.seed)
+        first = Linear(self.sizes["image_size"] ** 2, 16, rng=rng)
+        last = Linear(16, self.sizes["n_classes"], rng=rng)
+        return Sequential(flatten=Flatten(), fc1=first, relu1=ReLU(), fc2=last)
 
     def keep_baseline(self, model, history):
         """Take the trained network as what all others start from and are held against."""

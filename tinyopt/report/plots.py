@@ -106,35 +106,41 @@ def _figure(n_rows, n_columns, size, **settings):
 
 def _label_points(axes, names, x, y, error):
     """Write each point's name beside it, at the nearest place where it covers no point, bar or other name."""
+    from matplotlib.text import Text
+
     axes.figure.draw_without_rendering()  # so that the layout is final, and pixels can be asked for
     renderer, to_pixels = axes.figure.canvas.get_renderer(), axes.transData.transform
     taken = []
     for at, value, half in zip(x, y, error):
         (left, low), (_, high) = to_pixels((at, value - half)), to_pixels((at, value + half))
         taken.append(_box(left - 5, low, left + 5, high))
+    line = {"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 1, "shrinkB": 4}
     for name, at, value in zip(names, x, y):
-        text = axes.annotate(name, (at, value), (0, 0), textcoords="offset points", fontsize=8, color=INK)
-        free = None
-        for offset in _places(text.get_window_extent(renderer), axes.figure.dpi / 72):
+        text = axes.annotate(
+            name, (at, value), (0, 0), textcoords="offset points", fontsize=8, color=INK, arrowprops=line
+        )
+        size = text.get_window_extent(renderer)
+        for beside, offset in _places(size.width * 72 / axes.figure.dpi, size.height * 72 / axes.figure.dpi):
             text.set_position(offset)
-            box = text.get_window_extent(renderer)
+            box = Text.get_window_extent(text, renderer)  # without the line
             inside = all(axes.bbox.contains(*corner) for corner in (box.p0, box.p1))
             if inside and not any(box.overlaps(other) for other in taken):
-                free = box
                 break
-        taken.append(free or text.get_window_extent(renderer))
+        text.arrow_patch.set_visible(not beside)
+        taken.append(box)
+
+
+def _places(width, height):
+    """(whether it is close by, offset in points from a point to its label's corner), the nearest first."""
+    for shift in (0, 9, 18, 27, 36, 48, 60, 75):
+        for y in (shift, -shift)[: 2 if shift else 1]:
+            for x in (6, -width - 6):
+                yield shift < 9, (x, y - height / 2)
+        yield shift < 9, (-width / 2, shift + 6)  # above
+        yield shift < 9, (-width / 2, -shift - 6 - height)  # below
 
 
 def _box(*corners):
     from matplotlib.transforms import Bbox
 
     return Bbox.from_extents(*corners)
-
-
-def _places(box, scale):
-    """Offsets in points from a point to its label's lower left corner, the nearest first."""
-    width, height = box.width / scale, box.height / scale
-    for distance in (6, 12, 20, 30, 42, 56):
-        for x, y in ((distance, -height / 2), (-width - distance, -height / 2)):  # beside
-            yield from ((x, y), (x, y + distance), (x, y - distance))
-        yield from ((-width / 2, distance), (-width / 2, -height - distance))  # above, below

@@ -7,11 +7,21 @@ from dataclasses import asdict
 from tinyopt import files
 from tinyopt.measure.table import text_table
 
+
+def _signed(number, digits=2):
+    return f"{round(number, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0: no −0.00
+
+
+def _worst(row):
+    lost = row.worst_recall_change_points
+    return f"{_signed(lost, 1)} ({row.worst_class})" if lost < 0 else "none"
+
+
 COLUMNS = {  # header -> what stands under it, as text
     "technique": lambda row: row.technique,
     "accuracy, %": lambda row: f"{row.accuracy_percent:.2f}",
     "change ± SE": lambda row: f"{_signed(row.change_points)} ± {row.change_se:.2f}",
-    "worst class": lambda row: f"{_signed(row.worst_recall_change_points, 1)} ({row.worst_class})",
+    "worst class": _worst,
     "bytes": lambda row: f"{row.file_bytes:,}",
     "ratio": lambda row: f"{row.ratio:.1f}×",
     "params": lambda row: f"{row.parameters:,}",
@@ -22,14 +32,10 @@ COLUMNS = {  # header -> what stands under it, as text
 }
 LEGEND = """\
 accuracy: after a fresh process loaded the file · change: against dense, in points, with its paired standard
-error · worst class: largest loss of recall, in points (class) · bytes: size of the file · ratio: dense / this
-· kMACs: thousand multiply-adds executed for one image · ms: median time for a batch of 1 and of 64.
+error · worst class: largest loss of recall, in points (the class) · bytes: size of the file · ratio: dense
+/ this · kMACs: thousand multiply-adds executed for one image · ms: median time for a batch of 1 and of 64.
 Masked, rounded and shared weights are multiplied as float32 here: they save bytes, not time; low rank and a
 student save both."""
-
-
-def _signed(number, digits=2):
-    return f"{round(number, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0: no −0.00
 
 
 def tour_table(rows):

@@ -78,7 +78,7 @@ def low_rank(lab):
         lab.fine_tune(model, f"rank {', '.join(map(str, ranks.values()))}")
         return model
 
-    return lab.smallest("rank_fraction", (0.02, 0.05, 0.1), make)
+    return lab.smallest("rank_fraction", (0.02, 0.05, 0.1, 0.2), make)
 
 
 def student_alone(lab):
