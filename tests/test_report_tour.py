@@ -1,6 +1,7 @@
-"""A whole tour, tiny: every column of the table is held against the files, by other means than the tour's own."""
+"""A whole tour, tiny: every column of its table is held against the files, by other means than its own."""
 
 import csv
+import functools
 import json
 import lzma
 import math
@@ -25,9 +26,8 @@ TEXT = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n"
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tour")
     (folder / "README.md").write_text(TEXT, encoding="utf-8")
-    tours.tour(
-        "lenet_300_100", "digits", epochs=1, seed=3, out=folder / "out", page=folder / "README.md", progress=False
-    )
+    where = {"out": folder / "out", "page": folder / "README.md"}
+    tours.tour("lenet_300_100", "digits", epochs=1, seed=3, progress=False, **where)
     return folder
 
 
@@ -62,13 +62,14 @@ def models(home, rows, tmp_path_factory):
 def right(models):
     """Which test images each model gets right, by its logits alone."""
     images, labels = DIGITS.test
-    return {name: model(tinyopt.Tensor(images)).numpy().argmax(axis=1) == labels for name, model in models.items()}
+    logits = {name: model(tinyopt.Tensor(images)).numpy() for name, model in models.items()}
+    return {name: values.argmax(axis=1) == labels for name, values in logits.items()}
 
 
 def test_every_technique_has_a_row(report, rows):
     assert report["finished"] and list(rows) == NAMES
     assert report["command"] == "tinyopt tour --model lenet_300_100 --data digits --epochs 1 --seed 3"
-    assert {"tinyopt", "python", "numpy", "blas", "blas_kernel", "blas_threads", "cores"} <= set(report["machine"])
+    assert {"tinyopt", "python", "numpy", "blas", "blas_kernel", "blas_threads"} <= set(report["machine"])
     assert report["seconds"] > 0
 
 
@@ -99,7 +100,8 @@ def test_accuracy_and_its_change_are_those_of_the_loaded_file(name, rows, right)
     assert row["change_points"] == pytest.approx(100 * (gained - lost) / n)
     variance = (gained + lost) / n - ((gained - lost) / n) ** 2
     assert row["change_se"] == pytest.approx(100 * math.sqrt(variance / n), abs=1e-9)
-    recalls = {c: hits[DIGITS.test.labels == c].mean() - before[DIGITS.test.labels == c].mean() for c in range(10)}
+    where = {c: DIGITS.test.labels == c for c in range(10)}
+    recalls = {c: hits[images].mean() - before[images].mean() for c, images in where.items()}
     assert row["worst_recall_change_points"] == pytest.approx(100 * min(recalls.values()))
     assert recalls[int(row["worst_class"])] == min(recalls.values())
 
@@ -130,7 +132,8 @@ def test_each_technique_did_what_it_says(rows, models):
     assert distinct("deep compression") <= rows["deep compression"]["settings"]["n_values"]
     assert rows["deep compression"]["settings"]["sparsity"] == sparsity
     assert rows["distill"]["file_bytes"] == rows["student alone"]["file_bytes"]
-    assert rows["deep compression"]["file_bytes"] < min(rows[n]["file_bytes"] for n in ("prune", "share", "int8"))
+    sizes = {name: row["file_bytes"] for name, row in rows.items()}
+    assert sizes["deep compression"] < min(sizes["prune"], sizes["share"], sizes["int8"])
     assert all(row["latency_ms_batch_1"] > 0 and row["latency_ms_batch_64"] > 0 for row in rows.values())
 
 
@@ -175,20 +178,20 @@ def test_figures_are_png_files_and_the_one_for_the_readme_is_small(home):
 
 def test_the_readme_gets_the_table_between_its_marks(home, rows):
     text = (home / "README.md").read_text(encoding="utf-8")
-    assert text.startswith(f"before\n{readme.BEGIN}\n| technique |") and text.endswith(f"{readme.END}\nafter\n")
+    assert text.startswith(f"before\n{readme.BEGIN}\n| technique |")
+    assert text.endswith(f"{readme.END}\nafter\n")
     assert "old" not in text and "--epochs 1 --seed 3`" in text
     for row in rows.values():
         line = next(line for line in text.splitlines() if line.startswith(f"| {row['technique']} |"))
         assert f"| {row['file_bytes']:,} |" in line and f"| {row['accuracy_percent']:.2f} |" in line
-    assert readme.put.__doc__ and text.count("| --:") >= 1
 
 
 def test_the_table_fits_120_columns(rows):
     made = [results.Row(**row) for row in rows.values()]
-    wide = results.Row(**{**rows["dense"], "technique": "deep compression", "file_bytes": 1_724_697, "macs": 2_293_000,
-                          "parameters": 431_080, "nonzeros": 431_080, "accuracy_percent": 100.0, "change_points": -57.5,
-                          "worst_recall_change_points": -100.0, "latency_ms_batch_64": 123.4})  # fmt: skip
-    table = tables.tour_table([*made, wide])
+    large = {"file_bytes": 1_724_697, "macs": 2_293_000, "parameters": 431_080, "nonzeros": 431_080}
+    bad = {"accuracy_percent": 100.0, "change_points": -57.5, "worst_recall_change_points": -100.0}
+    wide = {**rows["dense"], "technique": "deep compression", **large, **bad, "latency_ms_batch_64": 123.4}
+    table = tables.tour_table([*made, results.Row(**wide)])
     assert max(map(len, [*table.splitlines(), *tables.LEGEND.splitlines()])) <= 120
     assert "−0.00" not in table and "−57.50 ± 0.00" in table
 
@@ -199,7 +202,8 @@ def test_the_table_fits_120_columns(rows):
 @pytest.fixture
 def in_process(monkeypatch):
     """No fresh processes and no change of threads, to be quick."""
-    monkeypatch.setattr(results, "measured_afresh", lambda path, name: fresh.measured(path, name, budget=0.01))
+    here = functools.partial(fresh.measured, budget=0.01)
+    monkeypatch.setattr(results, "measured_afresh", here)
     monkeypatch.setattr(blas, "limit_threads", lambda: True)
 
 
@@ -209,7 +213,8 @@ def test_ctrl_c_leaves_the_finished_rows_and_says_so(in_process, monkeypatch, tm
 
     monkeypatch.setattr(tours, "TECHNIQUES", {"dense": tours.dense, "int8": tours.int8, "share": interrupted})
     out = tmp_path / "out"
-    status = cli.main(["tour", "--model", "lenet_300_100", "--data", "digits", "--epochs", "1", "--out", str(out)])
+    line = "tour --model lenet_300_100 --data digits --epochs 1 --out"
+    status = cli.main([*line.split(), str(out)])
     said = capsys.readouterr().err
     assert status == 130 and "Stopped: 2 of 3 rows are finished" in said and str(out) in said
     report = json.loads((out / "tour.json").read_text(encoding="utf-8"))
@@ -242,13 +247,15 @@ def test_lenet5_and_no_epochs_at_all_go_through(in_process, monkeypatch, tmp_pat
 
 
 def test_labels_of_crowded_points_do_not_overlap():
+    from matplotlib.text import Text
+
     n_bytes = [1.72e6, 1.60e6, 1.59e6, 1.05e5, 1.10e5, 5.7e4, 5.7e4, 2.5e4]
     accuracy = [97.4, 97.4, 97.4, 97, 97, 95, 94.9, 97]
     figure = plots.accuracy_against_bytes(NAMES[:8], accuracy, [0.5] * 8, n_bytes)
     (axes,) = figure.axes
     renderer = figure.canvas.get_renderer()
     figure.draw_without_rendering()
-    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]  # without the lines to the points
     assert [text.get_text() for text in axes.texts] == NAMES[:8]
     pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i]]
     assert not any(a.overlaps(b) for a, b in pairs)

@@ -11,21 +11,7 @@ from tinyopt.ops.rule import differentiable, op, substitute
 
 __version__ = "0.1.0"
 
-_ROOMS = (
-    "nn",
-    "losses",
-    "models",
-    "optim",
-    "data",
-    "storage",
-    "files",
-    "measure",
-    "train",
-    "compress",
-    "report",
-    "course",
-    "codec",
-)
+_ROOMS = "codec nn losses models optim data storage files measure train compress report course".split()
 _FROM = {"save": "tinyopt.files", "load": "tinyopt.files"}
 
 

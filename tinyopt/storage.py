@@ -91,9 +91,8 @@ class Sparse:
     def pack(parameter, view, keep, coding):
         positions = np.flatnonzero(backend.to_host(view.keep))
         layouts = ["bitmap", "gaps"] if coding == "packed" else ["bitmap", "gaps", "huffman"]
-        return {}, {
-            "positions": min((codec.encode_positions(positions, view.keep.size, layout=l) for l in layouts), key=len)
-        }
+        ways = [codec.encode_positions(positions, view.keep.size, layout=layout) for layout in layouts]
+        return {}, {"positions": min(ways, key=len)}
 
     @staticmethod
     def unpack(settings, parts, shape, keep):
@@ -119,22 +118,19 @@ class Integers:
         if zero.any():
             parts["zero_point"] = zero.astype("<i4").tobytes()
         settings |= {"dtype": plain(scale).dtype.str} if scale.dtype != np.float32 else {}
-        packed, coded = (
-            codec.pack_bits(q, view.bits).tobytes(),
-            codec.huffman_encode(q) if coding == "huffman" else None,
-        )
-        if coded is not None and len(coded) < len(packed):
+        packed = codec.pack_bits(q, view.bits).tobytes()
+        coded = codec.huffman_encode(q) if coding == "huffman" else packed
+        if len(coded) < len(packed):
             return {**settings, "huffman": 1}, {**parts, "integers": coded}
         return settings, {**parts, "integers": packed}
 
     @staticmethod
     def unpack(settings, parts, shape, keep):
         n = _n_stored(shape, keep)
-        q = (
-            codec.huffman_decode(parts["integers"])
-            if "huffman" in settings
-            else codec.unpack_bits(parts["integers"], settings["bits"], n)
-        )
+        if "huffman" in settings:
+            q = codec.huffman_decode(parts["integers"])
+        else:
+            q = codec.unpack_bits(parts["integers"], settings["bits"], n)
         scale_shape = tuple(settings["scale"])
         scale = _array(parts["scale"], settings.get("dtype", "<f4"), math.prod(scale_shape)).reshape(scale_shape)
         zero = np.zeros(scale_shape, np.int32)

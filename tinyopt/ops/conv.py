@@ -216,11 +216,7 @@ def pair(value, name):
 def check_conv(x_shape, weight_shape, stride, padding, groups):
     """Raise ShapeError, with the shapes and the likely fix, unless a convolution can be made of these."""
     if len(x_shape) != 4:
-        hint = (
-            f" Add the channel axis: x.reshape({x_shape[0]}, 1, {x_shape[1]}, {x_shape[2]})."
-            if len(x_shape) == 3
-            else ""
-        )
+        hint = " Add the channel axis: x.reshape({}, 1, {}, {}).".format(*x_shape) if len(x_shape) == 3 else ""
         raise ShapeError(f"conv2d needs images (N, C, H, W); got {x_shape}.{hint}")
     if len(weight_shape) != 4 or min(stride) < 1 or not isinstance(groups, int) or groups < 1:
         raise ShapeError(
