@@ -167,7 +167,7 @@ def tour(model="lenet5", data_name="mnist5k", *, epochs=None, seed=0, out="tour"
     results.about |= {"finished": True, "seconds": seconds, "histories": lab.histories}
     results.write()
     if page is not None:
-        readme.put(page, results.about, results.rows, plots.png(pictures["accuracy_against_bytes"], dpi=80))
+        readme.put(page, results.about, results.rows, plots.png(pictures["accuracy_against_bytes"]))
     return results
 
 
