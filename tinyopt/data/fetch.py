@@ -56,11 +56,10 @@ def fetch(source, folder=None, mirrors=None):
     Raises: FileNotFoundError if the folder does not exist, or if the files are nowhere and cannot be
             downloaded: it says where to put them. FormatError if a file's content is not what it should be.
     """
-    roots = [*_chosen(folder), cache_folder(), DEBIAN_FOLDER]
-    home = _find(source, roots)
+    home = find(source, folder)
     if home is None:
         home = cache_folder() / source.name
-        _download(source, mirrors or source.mirrors, home, roots)
+        _download(source, mirrors or source.mirrors, home, _roots(folder))
     paths = {name: _file(home, name) for name in source.sha256}
     return {name: _checked(path.read_bytes(), name, source, path) for name, path in paths.items()}
 
@@ -78,21 +77,25 @@ def cache_folder():
     return Path(caches) / "tinyopt"
 
 
-def _chosen(folder):
-    """The folder that the caller names, or else $TINYOPT_DATA, in a list; an empty list if neither does."""
+def _roots(folder):
+    """Where to look: the folder that the caller names, or else $TINYOPT_DATA; then the cache, then Debian's folder."""
+    others = [cache_folder(), DEBIAN_FOLDER]
     setting, value = ("folder", folder) if folder else ("TINYOPT_DATA", os.environ.get("TINYOPT_DATA"))
     if not value:
-        return []
+        return others
     root = Path(value).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"{setting} names {str(root)!r}, and there is no such folder. Correct it, or "
                                 f"leave it out: then {cache_folder()} is used, and filled by downloading")
-    return [root]
+    return [root, *others]
 
 
-def _find(source, roots):
-    """The first folder that has all four files, and not another set's; None if there is none."""
-    for root in roots:
+def find(source, folder=None):
+    """The first folder on this machine that has all four files of `source`; None if there is none.
+
+    Raises: FileNotFoundError if the folder that is named, or $TINYOPT_DATA, does not exist.
+    """
+    for root in _roots(folder):
         for home in [*(root / name for name in source.folders), root]:
             if all(_file(home, name) for name in source.sha256) and not _is_another_set(home, source):
                 return home

@@ -87,7 +87,7 @@ def where(name):
     if name not in SOURCES:
         return "embedded in the package"
     try:
-        home = fetch._find(SOURCES[name], [*fetch._chosen(None), fetch.cache_folder(), fetch.DEBIAN_FOLDER])
+        home = fetch.find(SOURCES[name])
     except OSError as problem:
         return str(problem)
     return str(home) if home else "not here: downloaded when first used, or set TINYOPT_DATA to its folder"
