@@ -1,7 +1,7 @@
 """Test error on the whole of MNIST: TINYOPT_DATA=... python tests/benchmarks/mnist_error.py [--seed N]
 
-To hold: lenet_300_100 at most 1.9 %, lenet5 at most 1.0 %. The settings below were chosen on the validation part;
-the test part is read once, at the end.
+To hold: lenet_300_100 at most 1.9 %, lenet5 at most 1.0 %. The settings below were
+written down before the first run and never tuned; a run reads the test part once, at its end.
 """
 
 import argparse
