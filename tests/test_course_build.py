@@ -139,16 +139,12 @@ def test_the_solved_notebook_takes_answers_from_the_package():
     assert any("**Answers.**" in text for text in texts)
 
 
-def test_the_command_line_says_yes_or_no(lesson, monkeypatch, capsys, tmp_path):
+def test_the_command_line_says_yes_or_no(lesson, capsys):
     from tinyopt.course.__main__ import main
 
     assert main(["check", "1"]) == 0 and "up to date" in capsys.readouterr().out
     lesson("# ### Exercise 1.2", "# ### The exercise 1.2")
     assert main(["check", "1"]) == 1 and "tinyopt.course build" in capsys.readouterr().out
     assert main(["build", "1"]) == 0 and main(["check", "1"]) == 0
-    assert main(["start", "1", "--out", str(tmp_path / "new")]) == 0
-    assert nbformat.read(tmp_path / "new" / "01_autograd.ipynb", as_version=4).cells
-    with pytest.raises(SystemExit, match="there already, and may hold your answers"):
-        main(["start", "1", "--out", str(tmp_path / "new")])
-    with pytest.raises(SystemExit, match="the lessons are 1 autograd; got 7"):
-        main(["start", "7", "--out", str(tmp_path / "new")])
+    with pytest.raises(SystemExit, match="the lessons are .*; got 99"):
+        main(["check", "99"])

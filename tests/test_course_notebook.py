@@ -11,7 +11,7 @@ import pytest
 from tinyopt import Tensor, autograd, nn, ops
 from tinyopt.course import prove, start
 from tinyopt.course.lessons import exercises, find, home, numbers, wrong_answers
-from tinyopt.course.percent import definitions, source_of
+from tinyopt.course.percent import source_of
 
 
 def right_relu(x):
@@ -32,13 +32,14 @@ def test_the_proof_notices_what_is_amiss(monkeypatch):
     def relu(x):
         return right_relu(x)
 
-    relu.mistake = ("1.2", "sign")
+    relu.mistake, relu.blind = ("1.2", "sign"), False
     few = {id: [] for id in exercises(1)}
     monkeypatch.setattr(prove, "wrong_answers", lambda number: few | {"1.2": [relu]})
     monkeypatch.setattr(prove, "blanks", lambda number: dict.fromkeys(few, right_relu))
     problems = "\n".join(prove.prove(1))
     assert "the verdict on relu should say 'sign'" in problems  # a right answer among the wrong ones
     assert "1.3: there should be 3 wrong answers or more; there are 0" in problems
+    assert "1.2: one wrong answer should be of someone who has not read the tests" in problems
     assert "1.2: the blank should be 'not written yet' in test_relu_value; it is None" in problems
     monkeypatch.setattr(exercises(1)["1.2"], "target", wrong("1.2", "turned"))
     assert "1.2: the reference fails test_relu_pullback" in "\n".join(prove.prove(1))
@@ -142,11 +143,6 @@ def test_pytest_runs_the_same_tests_on_a_students_file(tmp_path):
     )
     assert "2 failed, 3 passed" in ran.stdout, ran.stdout + ran.stderr
     assert "Every sign is turned" in ran.stdout
-
-
-def test_definitions_run_nothing_else():
-    names = definitions("import math\nx = 1 / 0\ndef f():\n    return math.pi\n", "mine")
-    assert names["f"]() == np.pi and "x" not in names
 
 
 def test_the_engine_is_whole_after_all_this():

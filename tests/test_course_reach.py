@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinyopt
-from tinyopt import OPS, Tensor, autograd, nn, ops
+from tinyopt import OPS, Tensor, autograd, nn, ops, optim
 from tinyopt.course.reach import Curtain, OutOfReach, installed
 from tinyopt.ops import relu as imported_long_ago
 
@@ -82,3 +82,19 @@ def test_a_function_is_replaced_wherever_it_was_imported():
     assert np.array_equal(x.grad, [2, 4]) and len(calls) == 1
     assert sys.modules["tinyopt.tensor"].backpropagate is own is autograd.backpropagate
     assert callable(autograd.unbroadcast)
+
+
+def test_a_method_is_replaced_in_its_class_for_all_that_inherit_it():
+    class Smaller(optim.GD):
+        pass
+
+    def step_of_one(self, theta, g, state, t):
+        return theta - np.sign(g) + self.lr * 0
+
+    weight = nn.Parameter(np.array([3.0, -3.0]))
+    with installed(optim.GD.update, step_of_one):
+        for optimizer in (optim.GD([weight]), Smaller([weight])):
+            weight.grad = np.array([5.0, -5.0])
+            optimizer.step()
+    assert np.array_equal(weight.data, [1.0, -1.0])
+    assert optim.GD.update.__qualname__ == "GD.update"

@@ -1,4 +1,4 @@
-"""The command line: `tinyopt tour`, `train`, `evaluate`, `inspect`, `doctor`.
+"""The command line: `tinyopt tour`, `train`, `evaluate`, `inspect`, `lessons`, `check`, `doctor`.
 
 Each command is a function of the same name that takes the parsed arguments and returns an exit status, or
 None for 0. What a user can get wrong ends as one sentence on stderr and status 2, never as a traceback.
@@ -108,6 +108,30 @@ def inspect(chosen):
         print(problem)
 
 
+def lessons(chosen):
+    """List the lessons; start one, or turn them into pages."""
+    from tinyopt.course import commands
+
+    if chosen.action == "start":
+        print(commands.start(chosen.number, chosen.folder))
+    elif chosen.action == "html":
+        for line in commands.read(chosen.numbers, chosen.folder):
+            print(line, flush=True)
+    else:
+        print(commands.listing())
+
+
+def check(chosen):
+    """Check your answers to a lesson."""
+    from tinyopt.course import commands
+
+    verdicts = commands.check(chosen.lesson, chosen.file)
+    print(*verdicts, sep="\n\n")
+    points = [sum(v.exercise.points for v in part) for part in ([v for v in verdicts if v], verdicts)]
+    print(f"\n{points[0]} of {points[1]} points")
+    return 0 if all(verdicts) else 1
+
+
 def doctor(chosen):
     """Say what this machine has."""
     from tinyopt.report.doctor import facts
@@ -194,8 +218,26 @@ def _parser():
 
     made = command(inspect, "tinyopt inspect tour/deep_compression.top")
     made.add_argument("file", metavar="FILE", help="a model file")
+    _add_lessons(command(lessons, "tinyopt lessons start 1"))
+    made = command(check, "tinyopt check 1 01_autograd.ipynb")
+    made.add_argument("lesson", metavar="N", help="a lesson, such as 9, or one exercise, 9.2")
+    made.add_argument("file", metavar="FILE", help="your notebook, or a .py file with your functions")
     command(doctor, "tinyopt doctor")
     return parser
+
+
+def _add_lessons(parser):
+    parser.set_defaults(action=None)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", parser_class=Parser)
+    start = actions.add_parser("start", help="copy notebooks to work on", description="Copy notebooks to work on.")
+    start.set_defaults(action="start")
+    start.add_argument("number", metavar="N", nargs="?", default="all", help="the lesson (all)")
+    start.add_argument("folder", metavar="DIR", nargs="?", default=".", help="where to (here)")
+    about = "Execute the lessons, answers included, and write each as a page to read."
+    html = actions.add_parser("html", help="execute the lessons into pages to read", description=about)
+    html.set_defaults(action="html")
+    html.add_argument("folder", metavar="DIR", help="the folder for the pages")
+    html.add_argument("numbers", metavar="N", nargs="*", type=_whole(0), help="lessons (all of them)")
 
 
 def _add_training(parser, epochs, meaning):

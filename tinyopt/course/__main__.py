@@ -1,6 +1,5 @@
 """What keeps the course honest: `python -m tinyopt.course COMMAND [N ...]`, which fails if anything is wrong.
 
-start            copy notebooks to work on into a folder, --out, by default this one
 build            write lesson.ipynb from lesson.py
 check            the committed lesson.ipynb is what lesson.py builds, byte for byte
 prove            for every exercise: the reference passes, the blank and all wrong answers fail
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from tinyopt.course import build, prove
 from tinyopt.course.execute import KINDS, execute
-from tinyopt.course.lessons import copy, exercises, numbers
+from tinyopt.course.lessons import exercises, numbers
 
 LIMIT = 60  # seconds that a lesson may take
 
@@ -32,11 +31,6 @@ def main(arguments=None):
         return max([COMMANDS[options.command](number, options) for number in options.lessons or numbers()])
     except (OSError, ValueError) as problem:
         sys.exit(f"{parser.prog} {options.command}: {problem}")
-
-
-def _start(number, options):
-    print(f"{copy(number, options.out or Path())}: open it in JupyterLab or VS Code")
-    return 0
 
 
 def _build(number, options):
@@ -69,7 +63,7 @@ def _execute(number, options):
     return 0 if seconds <= LIMIT else 1
 
 
-COMMANDS = {"start": _start, "build": _build, "check": _check, "prove": _prove, "execute": _execute}
+COMMANDS = {"build": _build, "check": _check, "prove": _prove, "execute": _execute}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -60,7 +60,8 @@ def is_current(number):
 def _text(cell, known, solved):
     """What the cell says; an exercise without a solution of its own is solved by the package's source."""
     if solved and "exercise" in cell.options and not cell.solution():
-        return percent.source_of(known[cell.options["exercise"]].reference)
+        exercise = known[cell.options["exercise"]]
+        return percent.source_of(exercise.reference, exercise.name)
     return cell.source(solved)
 
 

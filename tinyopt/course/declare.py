@@ -14,16 +14,12 @@ class Exercise:
     """One function for a student to write, and all that is known of it."""
 
     id: str
+    name: str  # the function's name in the notebook
     reference: object  # the package's own function or op, or a function that asks the package
     target: object  # its plain function: of an op, the rule
     hides: tuple  # the plain functions that are out of reach while it is checked, the target among them
     proves: str
     tests: list = field(default_factory=list)
-
-    @property
-    def name(self):
-        """The function's name, in the package and in the notebook."""
-        return self.reference.__name__
 
     @property
     def points(self):
@@ -35,9 +31,10 @@ class Exercise:
         return int(self.id.split(".")[0])
 
 
-def exercise(id, reference, *, proves, hides=()):
+def exercise(id, reference, *, proves, hides=(), name=None):
     """Declare exercise `id`: write the function that the package has as `reference`.
 
+    The notebook has it under the same name, or `name`: a method such as `Adam.update` needs one of its own.
     `proves` is the sentence that a right answer earns. While an answer is checked, the reference and every
     function in `hides` are out of reach: ops, functions and methods, but no closures.
 
@@ -46,7 +43,7 @@ def exercise(id, reference, *, proves, hides=()):
     if not all(part.isdecimal() for part in id.split(".")) or id.count(".") != 1:
         raise ValueError(f'an exercise is called LESSON.NUMBER, such as "1.2"; got {id!r}')
     target, *others = (getattr(function, "rule", function) for function in (reference, *hides))
-    EXERCISES[id] = Exercise(id, reference, target, (target, *others), proves)
+    EXERCISES[id] = Exercise(id, name or reference.__name__, reference, target, (target, *others), proves)
     return EXERCISES[id]
 
 
@@ -69,11 +66,14 @@ def task(id, *, points=1, hints=()):
     return mark
 
 
-def wrong(id, *, says):
-    """Mark a stored wrong answer to exercise `id`; the verdict on it must contain the words `says`."""
+def wrong(id, *, says, blind=False):
+    """Mark a stored wrong answer to exercise `id`; the verdict on it must contain the words `says`.
+
+    `blind`: its author had the notebook, but had not read the tests. Each exercise needs one such.
+    """
 
     def mark(function):
-        function.mistake = (id, says)
+        function.mistake, function.blind = (id, says), blind
         return function
 
     return mark

@@ -6,6 +6,7 @@ that same folder, they are `tinyopt/lessons/`.
 
 import functools
 import importlib.util
+import re
 from pathlib import Path
 
 from tinyopt.codec.container import atomic_write
@@ -54,6 +55,18 @@ def copy(number, folder):
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, (source / "lesson.ipynb").read_bytes())
     return path
+
+
+def about(number):
+    """What a lesson says of itself: {"title": ..., "minutes": ..., "exercises": [ids]}."""
+    text = (find(number) / "lesson.py").read_text(encoding="utf-8")
+    title = re.search(r"^# # \d+ · (.+)$", text, re.MULTILINE)
+    minutes = re.search(r"\*\*Time:\*\* about (\d+) minutes", text)
+    return {
+        "title": title.group(1),
+        "minutes": int(minutes.group(1)),
+        "exercises": re.findall(r'^# %% exercise="(.+)"$', text, re.MULTILINE),
+    }
 
 
 def exercises(number):

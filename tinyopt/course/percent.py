@@ -10,13 +10,10 @@ Between `# BEGIN SOLUTION` and `# END SOLUTION` stands what only the solved note
 the package's own function. This is the percent format of Jupytext, Spyder and VS Code.
 """
 
-import ast
 import inspect
-import json
 import re
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
 MARKS = BEGIN, INSTEAD, END = "# BEGIN SOLUTION", "# INSTEAD", "# END SOLUTION"
 NEXT = {  # who sees the lines -> who sees those after a mark
@@ -84,21 +81,3 @@ def source_of(function, name=None):
     start = next(number for number, line in enumerate(lines) if line.startswith("def "))
     head = f"def {function.__name__}("
     return "\n".join(lines[start:]).replace(head, f"def {name}(" if name else head, 1)
-
-
-def read_code(path):
-    """All code of a notebook, as one text without the lines for IPython alone; or the text of a .py file."""
-    text = Path(path).read_text(encoding="utf-8")
-    if not str(path).endswith(".ipynb"):
-        return text
-    cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-    return "\n".join(line for cell in cells for line in cell.splitlines() if line[:1] not in ("%", "!"))
-
-
-def definitions(code, name):
-    """All that `code` imports and defines, as a dictionary; nothing else of it is run."""
-    wanted = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    kept = [node for node in ast.parse(code).body if isinstance(node, wanted)]
-    names = {"__name__": "__main__"}
-    exec(compile(ast.Module(kept, type_ignores=[]), str(name), "exec"), names)
-    return names

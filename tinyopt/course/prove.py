@@ -1,6 +1,7 @@
 """Prove every exercise: the reference passes, the blank fails every test, each wrong answer is named."""
 
 from tinyopt.course import percent
+from tinyopt.course.answers import definitions
 from tinyopt.course.judge import Ex, judge, trial
 from tinyopt.course.lessons import exercises, find, wrong_answers
 
@@ -24,6 +25,8 @@ def prove(number):
             problems.append(
                 f"{id}: there should be {AT_LEAST} wrong answers or more; there are {len(wrongs[id])}"
             )
+        if not any(function.blind for function in wrongs[id]):
+            problems.append(f"{id}: one wrong answer should be of someone who has not read the tests, blind=True")
         for function in wrongs[id]:
             verdict, says = judge(exercise, function), function.mistake[1]
             if verdict or verdict.kind == "not written yet" or says not in repr(verdict):
@@ -37,5 +40,6 @@ def blanks(number):
     """The functions as the student's notebook has them, {id: function}."""
     cells = percent.read(find(number) / "lesson.py")
     code = "\n".join(cell.source() for cell in cells if cell.kind == "code")
-    names = percent.definitions(code, f"lesson {number}, blank")
-    return {id: names.get(exercise.name) for id, exercise in exercises(number).items()}
+    known = exercises(number)
+    found = definitions([(f"lesson {number}, blank", code)], [exercise.name for exercise in known.values()])
+    return {id: found[exercise.name] for id, exercise in known.items()}

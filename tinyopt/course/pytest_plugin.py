@@ -7,8 +7,8 @@
 
 import pytest
 
+from tinyopt.course.answers import answers
 from tinyopt.course.judge import Ex, trial
-from tinyopt.course.percent import definitions, read_code
 
 
 def pytest_addoption(parser):
@@ -46,7 +46,7 @@ def ex(request):
     exercise, path = request.function.exercise, request.config.getoption("--answers", default=None)
     if path is None:
         return Ex(exercise)
-    function = definitions(read_code(path), path).get(exercise.name)
+    function = answers(path, [exercise.name])[exercise.name]
     if function is None:
         pytest.fail(f"{path} defines no function {exercise.name}", pytrace=False)
     return Ex(exercise, function)

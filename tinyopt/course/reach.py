@@ -6,6 +6,7 @@ raises. So every way to the function ends at the same wall: `ops.relu`, `Tensor.
 """
 
 import contextlib
+import functools
 import sys
 
 from tinyopt.ops.rule import substitute
@@ -70,17 +71,25 @@ def installed(target, function):
         with substitute(target.__name__, function):
             yield
         return
-    places = [
+    places = _places(target)
+    for owner, name in places:
+        setattr(owner, name, function)
+    try:
+        yield
+    finally:
+        for owner, name in places:
+            setattr(owner, name, target)
+
+
+def _places(target):
+    """Where the package has bound a function: pairs (module, name), or (class, name) for a method."""
+    *outer, name = target.__qualname__.split(".")
+    if outer:
+        return [(functools.reduce(getattr, outer, sys.modules[target.__module__]), name)]
+    return [
         (module, name)
         for path, module in list(sys.modules.items())
         if path.split(".")[0] == "tinyopt"
         for name, value in list(vars(module).items())
         if value is target
     ]
-    for module, name in places:
-        setattr(module, name, function)
-    try:
-        yield
-    finally:
-        for module, name in places:
-            setattr(module, name, target)
