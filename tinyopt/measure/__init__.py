@@ -5,6 +5,7 @@
     trace.py     modules and ops in order, and how values pass between them
     summary.py   parameters, non-zeros, products and bytes, layer by layer
     latency.py   seconds for one forward pass
+    scores.py    confusion matrix, precision, recall, F1, paired difference: functions on arrays
     quality.py   accuracy and its error, per-class scores, and two models compared
     table.py     columns of text
 """
@@ -13,7 +14,11 @@ from tinyopt.measure.capture import capture
 from tinyopt.measure.latency import latency
 from tinyopt.measure.modes import inference
 from tinyopt.measure.quality import compare, evaluate
+from tinyopt.measure.scores import confusion_matrix, mcnemar, paired_difference, precision_recall_f1
 from tinyopt.measure.summary import summary
 from tinyopt.measure.trace import trace
 
-__all__ = ["capture", "compare", "evaluate", "inference", "latency", "summary", "trace"]
+__all__ = [
+    "capture", "compare", "confusion_matrix", "evaluate", "inference", "latency", "mcnemar",
+    "paired_difference", "precision_recall_f1", "summary", "trace",
+]  # fmt: skip

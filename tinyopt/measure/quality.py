@@ -10,6 +10,7 @@ from tinyopt import backend
 from tinyopt.errors import DtypeError, ShapeError
 from tinyopt.losses import cross_entropy
 from tinyopt.measure.modes import inference
+from tinyopt.measure.scores import confusion_matrix, mcnemar, paired_difference, precision_recall_f1
 from tinyopt.measure.table import text_table
 from tinyopt.tensor import Tensor
 
@@ -19,15 +20,12 @@ class Quality:
     """What a model said about n examples, and the scores that follow from it.
 
         accuracy p = right / n                      its standard error = √(p (1 − p) / n)
-        precision[c] = right as c / said to be c    recall[c] = right as c / truly c
-        f1[c] = 2 · precision · recall / (precision + recall)
 
-    A score that would be 0 / 0 (a class never said, or with no examples) counts as 0.
+    The others are those of `confusion_matrix` and `precision_recall_f1`.
 
     Shapes: labels and predictions (n,); confusion (C, C), row = truth, column = prediction;
             precision, recall, f1 (C,).
     Units:  loss in nats, the mean over the examples.
-    Source: van Rijsbergen (1979), "Information Retrieval", 2nd ed., Chapter 7 (precision, recall, F).
     """
 
     labels: np.ndarray
@@ -49,23 +47,14 @@ class Quality:
 
     @functools.cached_property
     def confusion(self):
-        cells = np.bincount(self.labels * self.n_classes + self.predictions, minlength=self.n_classes**2)
-        return cells.reshape(self.n_classes, self.n_classes)
+        return confusion_matrix(self.labels, self.predictions, self.n_classes)
 
-    @property
-    def precision(self):
-        return _ratio(self.confusion.diagonal(), self.confusion.sum(axis=0))
-
-    @property
-    def recall(self):
-        return _ratio(self.confusion.diagonal(), self.confusion.sum(axis=1))
-
-    @property
-    def f1(self):
-        return _ratio(2 * self.precision * self.recall, self.precision + self.recall)
+    precision = property(lambda self: precision_recall_f1(self.confusion)[0])
+    recall = property(lambda self: precision_recall_f1(self.confusion)[1])
+    f1 = property(lambda self: precision_recall_f1(self.confusion)[2])
 
     def __str__(self):
-        scores = zip(self.precision, self.recall, self.f1, self.confusion.sum(axis=1).tolist())
+        scores = zip(*precision_recall_f1(self.confusion), self.confusion.sum(axis=1).tolist())
         rows = [[c, f"{p:.4f}", f"{r:.4f}", f"{f:.4f}", n] for c, (p, r, f, n) in enumerate(scores)]
         head = f"accuracy {self.accuracy:.2%} ± {self.standard_error:.2%}, loss {self.loss:.4f}"
         table = text_table(["class", "precision", "recall", "F1", "examples"], rows)
@@ -100,13 +89,21 @@ class Comparison:
     """How the second of two models differs from the first on the same examples; see `compare`.
 
     Attributes: `difference` of accuracy and its `standard_error`; `worst_class`, the class whose recall
-    changed for the worse the most (or improved the least), and `worst_recall_change`.
+    changed for the worse the most (or improved the least), and `worst_recall_change`; `lost`, the number of
+    examples that only the first has right, and `gained`, of those that only the second has.
     """
 
     difference: float
     standard_error: float
     worst_class: int
     worst_recall_change: float
+    lost: int
+    gained: int
+
+    @property
+    def p_value(self):
+        """How rare so uneven a split of the disagreements were, if neither was better; see `mcnemar`."""
+        return mcnemar(self.lost, self.gained)
 
     def __str__(self):
         change = f"accuracy {100 * self.difference:+.2f} ± {100 * self.standard_error:.2f} points"
@@ -117,8 +114,7 @@ class Comparison:
 def compare(before, after):
     """The paired difference of two models' accuracy: both saw the same examples, so luck largely cancels.
 
-        d[i] = right after − right before, in {−1, 0, 1}        difference = mean of d
-        standard error = std of d / √n                          std divides by n
+    See `paired_difference` and `mcnemar` for the formulas, and `Comparison` for what is told.
 
     Shapes: before and after, two `Quality` of the same examples -> a `Comparison`.
     Raises: ValueError if their labels differ.
@@ -131,16 +127,14 @@ def compare(before, after):
             "with other labels. Evaluate both models on one part"
         )
     truth = before.labels
-    d = (after.predictions == truth).astype(float) - (before.predictions == truth)
+    right_before, right_after = before.predictions == truth, after.predictions == truth
+    difference, standard_error = paired_difference(right_before, right_after)
+    lost, gained = int((right_before & ~right_after).sum()), int((right_after & ~right_before).sum())
+    d = right_after.astype(float) - right_before
     classes = np.unique(truth)  # a class without examples has no recall that could change
     change = np.array([d[truth == c].mean() for c in classes])
-    worst, standard_error = int(change.argmin()), float(d.std() / math.sqrt(len(d)))
-    return Comparison(float(d.mean()), standard_error, int(classes[worst]), float(change[worst]))
-
-
-def _ratio(part, whole):
-    """part / whole, and 0 where the whole is 0."""
-    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole != 0)
+    worst = int(change.argmin())
+    return Comparison(difference, standard_error, int(classes[worst]), float(change[worst]), lost, gained)
 
 
 def _checked_part(part):
