@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinyopt.codec import canonical_codes, code_lengths, entropy_bits
-from tinyopt.codec.huffman import decode, encode
+from tinyopt.codec.huffman import decode, encode, tree_depths
 from tinyopt.errors import DtypeError, FormatError
 
 counts_of_any_size = st.lists(st.integers(0, 1000), max_size=60)
@@ -82,6 +82,11 @@ def unfold(n):
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=7))
 def test_no_prefix_code_is_shorter(counts):
     assert cost(counts, code_lengths(counts)) == best_cost(counts, len(counts) - 1)
+    assert cost(counts, tree_depths(counts)) == best_cost(counts, len(counts) - 1)
+
+
+def test_a_leaf_that_is_alone_is_the_root():
+    assert tree_depths([7]) == [0]
 
 
 @given(st.lists(st.integers(1, 200), min_size=2, max_size=8), st.integers(3, 5))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tinyopt.codec import best_gap_bits, decode_positions, encode_positions, gap_symbols, positions_from_gaps
 from tinyopt.codec.huffman import encode
+from tinyopt.codec.sparse import filler_of, zeros_before
 from tinyopt.errors import FormatError
 
 LAYOUTS = ["bitmap", "gaps", "huffman", "auto"]
@@ -39,6 +40,14 @@ def test_gap_symbols_as_one_meets_them_walking(case, bits):
     symbols = gap_symbols(np.array(positions, int), bits)
     assert symbols.tolist() == gaps_by_walking(positions, bits)
     assert positions_from_gaps(symbols, bits).tolist() == positions
+
+
+@given(sizes_and_positions)
+def test_zeros_before_counts_the_zeros_of_each_stretch(case):
+    size, positions = case
+    text = "".join("x" if i in set(positions) else "." for i in range(size))
+    assert zeros_before(np.array(positions, int)).tolist() == [len(part) for part in text.split("x")[:-1]]
+    assert [filler_of(bits) for bits in (1, 3, 8)] == [1, 7, 255]
 
 
 def test_figure_2_of_deep_compression():

@@ -8,7 +8,7 @@ Two facts make the stored table small. The codes follow from the lengths alone (
 of one length are consecutive numbers, in the order of their symbols), so only the lengths are
 stored; and neighbouring symbols tend to have similar counts, so only the lengths' differences are.
 
-Start here: `code_lengths` is Huffman's algorithm, `canonical_codes` turns lengths into codes. Then
+Start here: `tree_depths` is Huffman's algorithm, `canonical_codes` turns lengths into codes. Then
 `encode` and `decode`, which put the table and the codes into one string of bits and read it back.
 """
 
@@ -63,15 +63,21 @@ def code_lengths(counts, *, longest=LONGEST):
         raise ValueError(f"{used.size} symbols cannot all have codes of at most {longest} bits")
     lengths = np.zeros(counts.size, np.uint8)
     if used.size > 1:
-        depths = _tree_depths(counts[used].tolist())
+        depths = tree_depths(counts[used].tolist())
         lengths[used] = depths if max(depths) <= longest else _package_merge(counts[used], longest)
     return lengths
 
 
-def _tree_depths(counts):
-    """Build Huffman's tree and return the depth of every leaf."""
+def tree_depths(counts):
+    """Build Huffman's tree and tell how deep each leaf lies: the length of its symbol's code.
+
+    Nodes are numbered: the leaves from 0, then each merger of the two rarest nodes, the root last.
+
+    Shapes: counts, a list of K integers ≥ 1 -> a list of K depths; 0 for one that is alone.
+    Source: Huffman (1952), as in `code_lengths`. Ties go to the older node, which makes a flatter tree.
+    """
     n_leaves = len(counts)
-    heap = [(count, leaf) for leaf, count in enumerate(counts)]  # ties: older nodes first, a flatter tree
+    heap = [(count, leaf) for leaf, count in enumerate(counts)]
     heapq.heapify(heap)
     parent = [0] * (2 * n_leaves - 1)
     for node in range(n_leaves, 2 * n_leaves - 1):

@@ -12,8 +12,8 @@ and their positions:
 A symbol of b bits says how many zeros come before the next value; the largest, 2^b − 1, says that
 many zeros and no value. Gaps can be Huffman coded on top, since short ones are the most frequent.
 
-Start here: `gap_symbols`, then `best_gap_bits`, then `encode_positions`, which takes whichever of the
-layouts is smallest.
+Start here: `zeros_before` and `gap_symbols`, then `best_gap_bits`, then `encode_positions`, which takes
+whichever of the layouts is smallest.
 """
 
 import numpy as np
@@ -27,11 +27,38 @@ MOST_GAP_BITS = 16
 HUFFMAN = 32  # an encoded string's first byte: 0 is the bitmap, b gaps of b bits, 32 + b those Huffman coded
 
 
+def zeros_before(positions):
+    """Count the zeros that come before each non-zero.
+
+        gap = position − previous position − 1        before the first, the previous is −1
+
+    Shapes: positions (n,), strictly increasing integers ≥ 0 -> gaps (n,) int64.
+    Raises: ValueError if positions are no such row.
+    """
+    positions = np.asarray(positions)
+    if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "ui"):
+        raise ValueError(f"positions are a row of integers; got shape {positions.shape}, {positions.dtype}. "
+                         "np.flatnonzero(x) makes them.")
+    gaps = np.diff(positions.astype(np.int64), prepend=-1) - 1
+    if gaps.size and gaps.min() < 0:
+        raise ValueError("positions must be ≥ 0, each above the one before. np.flatnonzero(x) makes them.")
+    return gaps
+
+
+def filler_of(bits):
+    """The largest symbol of `bits` bits, 2^b − 1: it stands for that many zeros and no value.
+
+    Raises: ValueError on bits outside 1..16.
+    """
+    if bits not in range(1, MOST_GAP_BITS + 1):
+        raise ValueError(f"a gap takes 1..{MOST_GAP_BITS} bits; got {bits!r}")
+    return 2**bits - 1
+
+
 def gap_symbols(positions, bits):
     """Turn positions into gaps that fit `bits` bits.
 
-        gap = position − previous position − 1        before the first, the previous is −1
-        ⌊gap / (2^b − 1)⌋ fillers, then gap mod (2^b − 1)
+        ⌊gap / (2^b − 1)⌋ fillers, then gap mod (2^b − 1)        gap = zeros before the value
 
     With one bit that is a bitmap again: a 1 for every zero, a 0 for every value.
 
@@ -42,8 +69,8 @@ def gap_symbols(positions, bits):
     Differs: their filler is a weight of value 0, which costs a label and a place among the
             centroids; ours stands for no weight, so that values are stored for non-zeros only.
     """
-    gaps = _gaps(positions)
-    filler = _filler(bits)
+    gaps = zeros_before(positions)
+    filler = filler_of(bits)
     n_fillers, rest = np.divmod(gaps, filler)
     ends = np.cumsum(n_fillers + 1)
     symbols = np.full(gaps.size + n_fillers.sum(), filler)
@@ -57,7 +84,7 @@ def positions_from_gaps(symbols, bits):
     Shapes: symbols (m,) -> positions (n,) int64, n the number of symbols that are no fillers.
     Raises: FormatError if a symbol lies outside 0..2^b − 1.
     """
-    symbols, filler = np.asarray(symbols).astype(np.int64), _filler(bits)
+    symbols, filler = np.asarray(symbols).astype(np.int64), filler_of(bits)
     if symbols.size and not 0 <= symbols.min() <= symbols.max() <= filler:
         raise FormatError(f"gaps of {bits} bits lie in 0..{filler}; got {symbols.min()}..{symbols.max()}")
     is_value = symbols < filler
@@ -99,7 +126,7 @@ def encode_positions(positions, size, *, layout="auto"):
     if layout not in ("auto", *writers):
         raise ValueError(f"layout is 'auto', 'bitmap', 'gaps' or 'huffman'; got {layout!r}")
     positions = np.asarray(positions)
-    _gaps(positions)  # refuses what are no positions
+    zeros_before(positions)  # refuses what are no positions
     if positions.size and positions[-1] >= size:
         raise ValueError(f"positions must lie in 0..{size - 1}; got {positions[-1]}. "
                          "size counts all elements, zeros too.")
@@ -141,29 +168,10 @@ def _write_gaps(positions, size):
     bits = best_gap_bits(positions)
     symbols = gap_symbols(positions, bits)
     n_spare = -symbols.size * bits % 8 // bits  # whole symbols' room in the last byte: fillers say nothing
-    padded = np.append(symbols, np.full(n_spare, _filler(bits)))
+    padded = np.append(symbols, np.full(n_spare, filler_of(bits)))
     return bytes([bits]) + pack_bits(padded, bits).tobytes()
 
 
 def _write_huffman(positions, size):
     bits = best_gap_bits(positions, coded=True)
     return bytes([HUFFMAN + bits]) + huffman.encode(gap_symbols(positions, bits))
-
-
-def _filler(bits):
-    """The largest symbol, which stands for that many zeros and no value."""
-    if bits not in range(1, MOST_GAP_BITS + 1):
-        raise ValueError(f"a gap takes 1..{MOST_GAP_BITS} bits; got {bits!r}")
-    return 2**bits - 1
-
-
-def _gaps(positions):
-    """How many zeros come before each non-zero."""
-    positions = np.asarray(positions)
-    if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "ui"):
-        raise ValueError(f"positions are a row of integers; got shape {positions.shape}, {positions.dtype}. "
-                         "np.flatnonzero(x) makes them.")
-    gaps = np.diff(positions.astype(np.int64), prepend=-1) - 1
-    if gaps.size and gaps.min() < 0:
-        raise ValueError("positions must be ≥ 0, each above the one before. np.flatnonzero(x) makes them.")
-    return gaps
