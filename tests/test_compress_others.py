@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tinyopt import Tensor, compress, gradcheck, models, nn, optim
+from tinyopt.compress.share import lloyd_step
 from tinyopt.errors import ShapeError
 
 BATCH = Tensor(np.random.default_rng(0).random((6, 1, 8, 8), dtype=np.float32))
@@ -75,6 +76,30 @@ def best_error(values, k):
     cuts = itertools.combinations(range(1, len(x)), min(k, len(x)) - 1)
     pieces = (np.split(x, cut) for cut in cuts)
     return min(sum(((p - p.mean()) ** 2).sum() for p in piece) for piece in pieces)
+
+
+def assigned(x, centroids):
+    """Each number's cluster by all distances; half way goes up. The error, and the members of each."""
+    labels = np.array([max(j for j, c in enumerate(centroids) if abs(v - c) == abs(v - centroids).min()) for v in x])
+    return ((x - centroids[labels]) ** 2).sum(), [x[labels == j] for j in range(len(centroids))]
+
+
+@given(values=numbers, start=hnp.arrays(np.float64, st.integers(1, 5), elements=st.integers(-25, 25), unique=True))
+def test_a_step_of_kmeans_takes_the_mean_of_the_nearest_and_lowers_the_error(values, start):
+    x, start = np.sort(values), np.sort(start)
+    before, clusters = assigned(x, start)
+    filled = [members for members in clusters if len(members)]
+    centroids, counts = lloyd_step(x, start)
+    assert counts.tolist() == [len(members) for members in filled]
+    assert np.allclose(centroids, [members.mean() for members in filled])
+    assert assigned(x, centroids)[0] <= before + 1e-9
+
+
+@given(values=numbers, k=st.integers(1, 4), n_steps=st.integers(1, 3))
+def test_kmeans_that_is_stopped_early_still_gives_each_cluster_its_mean(values, k, n_steps):
+    centroids, labels = compress.kmeans(values, k, max_steps=n_steps)
+    assert set(labels) == set(range(len(centroids)))
+    assert np.allclose(centroids, [values[labels == j].mean() for j in range(len(centroids))])
 
 
 @given(values=numbers, k=st.integers(1, 4), start=st.sampled_from(["linear", "density", "random"]))

@@ -1,7 +1,7 @@
 """Weight sharing: all weights of a layer take one of K values, which are found by k-means and then trained.
 
-Start with `kmeans`, on an array, then `share`, which puts codebooks into a model as views (`nn/views.py`).
-Training then moves the K centroids, each by the summed gradient of its members.
+Start with `lloyd_step`, then `kmeans`, which repeats it, both on arrays; `share` puts codebooks into a model as
+views (`nn/views.py`). Training then moves the K centroids, each by the summed gradient of its members (`ops.lookup`).
 """
 
 import numpy as np
@@ -11,13 +11,31 @@ from tinyopt.compress.layers import by_layer, chosen_weights
 from tinyopt.nn import Codebook, Mask, Quantize
 
 
+def lloyd_step(x, centroids):
+    """Move each centroid to the mean of the numbers that are nearest to it: one step of k-means.
+
+        label[i] = the j with the smallest |x[i] − c[j]|        c[j] ← mean of the x[i] labelled j
+
+    On a line the nearest centroid changes only at the midpoints between neighbours. So in sorted numbers each
+    cluster is one piece, and K − 1 searches find where the pieces begin. A number half way goes up.
+
+    Shapes: x (n,) and centroids (K,), both ascending -> new centroids (K',), ascending, and the number of
+            members of each (K',); K' < K if nothing is nearest to some: an empty cluster is dropped.
+    Source: Lloyd (1982), "Least squares quantization in PCM", IEEE Trans. Information Theory 28(2).
+    """
+    midpoints = (centroids[1:] + centroids[:-1]) / 2
+    begins = np.concatenate([[0], np.searchsorted(x, midpoints)])  # (K,)
+    counts = np.diff(begins, append=x.size)
+    filled = counts > 0
+    return np.add.reduceat(x, begins[filled]) / counts[filled], counts[filled]
+
+
 def kmeans(values, k, *, start="linear", max_steps=100, rng=None):
     """Group numbers into k clusters so that the squared distances to the centroids are small.
 
-        repeat:   label[i] ← nearest centroid to x[i]        c[j] ← mean of the x[i] labelled j
+        minimise  Σ (x[i] − c[label[i]])²        by `lloyd_step`, until no number changes its cluster
 
-    On a line the nearest centroid changes only at the midpoints between centroids, so with the numbers
-    sorted once, a step is k searches and k differences of running sums.
+    No step makes the sum larger. It ends in a minimum that depends on the start, not always in the best one.
 
     Shapes: values (n,) -> centroids (K,) in ascending order, labels (n,); K ≤ k, since clusters that
             hold nothing are dropped, and there are no more clusters than distinct values.
@@ -31,22 +49,15 @@ def kmeans(values, k, *, start="linear", max_steps=100, rng=None):
         raise ValueError(f"kmeans needs a row of finite numbers, at least one; got shape {values.shape}")
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k is the number of clusters, an integer of 1 or more; got {k!r}")
-    order = np.argsort(values, kind="stable")
-    x = values[order].astype(np.float64)
-    running = np.concatenate([[0.0], np.cumsum(x)])
-    centroids = _start(x, min(k, len(np.unique(x))), start, rng)
-    edges = None
+    x = np.sort(values).astype(np.float64)
+    centroids, counts = _start(x, min(k, len(np.unique(x))), start, rng), None
     for _ in range(max_steps):
-        midpoints = (centroids[1:] + centroids[:-1]) / 2
-        new_edges = np.concatenate([[0], np.searchsorted(x, midpoints), [x.size]])
-        filled = np.diff(new_edges) > 0
-        new_edges = np.append(new_edges[:-1][filled], x.size)  # an empty cluster is dropped
-        if edges is not None and np.array_equal(edges, new_edges):
+        before = counts
+        centroids, counts = lloyd_step(x, centroids)
+        if np.array_equal(counts, before):
             break
-        edges = new_edges
-        centroids = np.diff(running[edges]) / np.diff(edges)
-    labels = np.empty(x.size, np.int64)
-    labels[order] = np.repeat(np.arange(len(centroids)), np.diff(edges))
+    smallest = x[np.cumsum(counts)[:-1]]  # the first member of each cluster but the first
+    labels = np.searchsorted(smallest, values, side="right")
     return centroids.astype(values.dtype), labels
 
 

@@ -24,6 +24,9 @@ def lookup(codebook, labels):
 
         y[i] = codebook[labels[i]]        ∂L/∂codebook[k] = Σ over labels[i] = k of g[i]
 
+    A weight reads one centroid, and a centroid is read by many weights, so their gradients add. As matrices:
+    y = A · codebook and ∂L/∂codebook = Aᵀ · g, where A[i, k] is 1 if labels[i] = k and else 0.
+
     Shapes: codebook (K,), labels (...) integers in [0, K) -> y (...).
     Source: Han, Mao & Dally (2016), "Deep Compression", arXiv:1510.00149, Section 3 and Figure 3.
     """

@@ -1,0 +1,291 @@
+"""The exercises of lesson 15 and their tests. Each test's docstring is the property that it asks for.
+
+Glossary: x numbers, c centroids (the codebook), K their number, g incoming gradient ∂L/∂y.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from tinyopt import Tensor, codec, compress, nn, ops
+from tinyopt.compress.share import lloyd_step
+from tinyopt.course import Wrong, exercise, same, task
+from tinyopt.course.compare import NotWritten
+from tinyopt.course.lessons import load
+
+material = load(Path(__file__).with_name("material.py"))
+
+
+# --- 15.1 two steps, by hand -----------------------------------------------------------------------
+
+exercise(
+    "15.1",
+    material.predict,
+    hides=[lloyd_step, compress.kmeans],
+    proves="You found by hand where k-means goes: label by the nearest, then take the mean, and again.",
+)
+NAMES = ("low after step 1", "high after step 1", "low after step 2", "high after step 2")
+
+
+@task("15.1", points=2, hints=[
+    "Half way between 3 and 12 is 7.5. Which numbers are left of it? Those belong to the centroid 3.",
+    "The new centroid is the mean of its members: for the left one, (0 + 3 + 6 + 7) / 4.",
+    "For the second step, find the half-way point of the two NEW centroids. One number changes its side.",
+])  # fmt: skip
+def test_the_four_centroids(ex):
+    """In each step a number goes to the nearest centroid, and a centroid to the mean of its members."""
+    came, due = ex(), np.array(ex.reference())
+    flat = [number for part in came for number in np.atleast_1d(np.array(part, dtype=object)).reshape(-1)]
+    if any(number is Ellipsis for number in flat):
+        raise NotWritten
+    if len(flat) != 4:
+        raise Wrong("Four numbers are due: return low_1, high_1, low_2, high_2", {"yours": repr(came)})
+    came = np.array(flat, dtype=float)
+    if np.allclose(came[:2], due[:2]) and np.allclose(came[2:], due[:2]):
+        raise Wrong("Nothing moved in your second step. The half-way point has moved to 6.25. Where is 7?")
+    if np.allclose(came[:2], (3.5, 8.5)) or np.allclose(came[:2], (4.5, 8.5)):  # of the ends, or the median
+        raise Wrong("The mean is not the middle number, nor the middle of the ends: add up, and divide.")
+    if np.allclose(came[:2], (16, 17)):
+        raise Wrong("These are sums. A centroid is the mean of its members: divide by how many there are.")
+    if np.allclose(came[:2], due[:2]) and np.allclose(came[2:], (1.5, 7.5)):
+        raise Wrong("Your last two are those after the third step. In the second, one number moves.")
+    if np.allclose(came, [due[1], due[0], due[3], due[2]]):
+        raise Wrong("The numbers are right, but high stands where low is due.")
+    same(came, due, "a centroid", labels=NAMES)
+
+
+# --- 15.2 one step of k-means ----------------------------------------------------------------------
+
+exercise(
+    "15.2",
+    lloyd_step,
+    hides=[compress.kmeans],
+    proves="Your step never makes the squared error larger, so in the end it stands still: that is k-means.",
+)
+
+
+@task("15.2", points=2, hints=[
+    "Where does a centroid end and the next one begin? Half way: (centroids[1:] + centroids[:-1]) / 2.",
+    "np.searchsorted(x, those half-way points) says how many of the sorted numbers lie left of each.",
+    "Or with all distances: abs(x[:, None] - centroids).argmin(axis=1) are the labels; np.bincount(labels).",
+])  # fmt: skip
+def test_lloyd_step_by_hand(ex):
+    """On the six numbers of the lesson, from 1 and 2, the means are 0.5 and 8, of 2 and 4 numbers."""
+    means, counts = material.ask_step(ex, np.array([0.0, 1, 2, 5, 12, 13]), np.array([1.0, 2.0]))
+    if np.shape(means) == (2,) and np.shape(counts) == (2,):
+        numbers, how_many = np.array(means, dtype=object), np.array(counts, dtype=object)
+        if not any(n is Ellipsis for n in (*numbers, *how_many)):
+            numbers, how_many = numbers.astype(float), how_many.astype(float)
+            if np.allclose(numbers, (1.0, 32.0)):
+                raise Wrong("These are the sums of the members. Divide by the counts.")
+            if np.allclose(numbers, (2, 4)) and np.allclose(how_many, (0.5, 8)):
+                raise Wrong("Means and counts are exchanged: return means, counts")
+            if np.allclose(how_many, (2, 6)):
+                raise Wrong("These counts are running totals. Take differences: np.diff.")
+            if np.allclose(numbers, (1, 2)):
+                raise Wrong("The centroids have not moved. Each goes to the mean of its members.")
+    same(means, [0.5, 8.0], "the row of new centroids")
+    same(counts, [2, 4], "the number of members")
+
+
+@task("15.2", points=2, hints=[
+    "Compare with the nearest centroid of each number. Cut half way between NEIGHBOURS, not at centroids.",
+])  # fmt: skip
+def test_lloyd_step_of_any_size(ex):
+    """Each number belongs to its nearest centroid, for one centroid as for five."""
+    x = np.sort(np.random.default_rng(1).normal(size=40)).round(2)
+    for centroids in ([-2.01, -0.313, 0.107, 0.457, 1.703], [0.3], [-0.713, 0.905]):
+        centroids = np.array(centroids)
+        due_means, due_counts = material.step_by_distances(x, centroids)
+        means, counts = material.ask_step(ex, x, centroids)
+        left_borders = material.cut_at_centroids(x, centroids)
+        if not np.array_equal(left_borders, due_counts) and np.array_equal(counts, left_borders):
+            raise Wrong("It cuts at the centroids themselves. The border lies half way between two of them.")
+        same(counts, due_counts, f"the number of members of {len(centroids)} centroids")
+        same(means, due_means, f"the row of {len(centroids)} new centroids")
+
+
+@task("15.2", points=2, hints=[
+    "Some counts may be 0. Look for them before you divide.",
+    "filled = counts > 0 is True for the clusters that stay; means[filled] leaves the others out.",
+    "np.add.reduceat does not know of empty pieces: give it only the beginnings of those that are filled.",
+])  # fmt: skip
+def test_lloyd_step_drops_empty_clusters(ex):
+    """A centroid that is nearest to nothing is dropped: first, in the middle, or last."""
+    x = np.array([0.0, 1, 2, 10, 11, 12])
+    for centroids in ([1.3, 6.1, 11.2], [-20.0, 1.3, 11.2], [1.3, 11.2, 50.0], [-9.0, -8.0, 1.3, 11.2, 40.0]):
+        means, counts = material.ask_step(ex, x, np.array(centroids))
+        found = np.array([number for number in np.atleast_1d(np.array(means, dtype=object)).reshape(-1)])
+        if not any(number is Ellipsis for number in found) and np.isnan(found.astype(float)).any():
+            raise Wrong("A cluster without members gave 0/0, which is NaN. Leave it out of both arrays.")
+        if np.shape(means) == np.shape(centroids) and np.ndim(means) == 1:
+            facts = {"centroids": centroids, "yours": f"{len(means)} clusters", "due": "2 clusters"}
+            raise Wrong("An empty cluster was not dropped. Nothing is nearest to it, so leave it out.", facts)
+        same(means, [1.0, 11.0], f"the row of new centroids, from {centroids}")
+        same(counts, [3, 3], f"the number of members, from {centroids}")
+
+
+@task("15.2")
+def test_lloyd_step_runs_kmeans(ex):
+    """Repeated by the package's kmeans, your step ends where no number wants to move."""
+    values = np.array([0.0, 5.1, 0.2, 5.0, -0.2, 9.0])
+    means, counts = material.ask_step(ex, np.sort(values), np.array([0.0, 5.0, 9.0]))
+    for name, array, kinds in (("means", means, "f"), ("counts", counts, "iu")):
+        if getattr(array, "dtype", np.dtype(object)).kind not in kinds:
+            due = "a NumPy array of floats" if kinds == "f" else "a NumPy array of integers"
+            facts = {"yours": f"{type(array).__name__} {getattr(array, 'dtype', '')}".strip(), "due": due}
+            raise Wrong(f"kmeans goes on with your {name}, so they must be {due}.", facts)
+    with ex.curtain.lifted():  # kmeans is the package's own here; the step in it is the answer
+        with ex.installed():
+            centroids, labels = compress.kmeans(values, 3)
+    same(centroids, [0.0, 5.05, 9.0], "the row of centroids that kmeans found")
+    same(labels, [0, 1, 0, 1, 0, 2], "the row of labels that kmeans found")
+
+
+# --- 15.3 lookup -----------------------------------------------------------------------------------
+
+exercise(
+    "15.3",
+    ops.lookup,
+    hides=[ops.getitem],
+    proves="Your pullback sums over the members, as Aᵀ·g does: centroids are trained with the true gradient.",
+)
+CODEBOOK, LABELS, G = material.CODEBOOK, material.LABELS, material.G
+
+
+@task("15.3", hints=["An array can stand in the brackets: codebook[labels] has the shape of labels."])
+def test_lookup_value(ex):
+    """Each weight is the centroid that its label says, in the labels' shape."""
+    value, _ = material.ask_rule(ex, CODEBOOK, LABELS)
+    same(value, [[-1.0, 0.5, 0.5], [0.5, 2.0, 0.5]], "the value")
+
+
+@task("15.3", points=3, hints=[
+    "The centroid 0.5 is read four times: its gradient is the sum of four gradients.",
+    "np.bincount(labels.reshape(-1), weights=g.reshape(-1), minlength=K) adds up the weights of each label.",
+    "`sums[labels] += g` adds once where a label occurs twice. np.add.at(sums, labels, g) adds each time.",
+])  # fmt: skip
+def test_lookup_pullback_sums_over_members(ex):
+    """The gradient of a centroid is the sum of its members' gradients, and 0 if it has none."""
+    _, pullback = material.ask_rule(ex, CODEBOOK, LABELS)
+    came = pullback(G)
+    if came is None:
+        raise Wrong("The pullback gives None. Is a `return` missing?")
+    if came is not Ellipsis:
+        material.name_lookup_mistake(np.array(came, dtype=float))
+    slope = lambda index: float((G * (LABELS == index[0])).sum())  # linear: the difference is exact
+    same(came, material.DUE, "the gradient of the codebook", slope=slope)
+
+
+@task("15.3", hints=["np.bincount counts in float64. sums.astype(codebook.dtype) gives the codebook's type."])
+def test_lookup_keeps_the_type(ex):
+    """float32 in, float32 out: the value and the gradient."""
+    value, pullback = material.ask_rule(ex, CODEBOOK.astype(np.float32), LABELS.copy())
+    for name, array in (("value", value), ("gradient", pullback(G.astype(np.float32)))):
+        if array is Ellipsis:
+            raise NotWritten
+        if getattr(array, "dtype", None) != np.float32:
+            facts = {"yours": getattr(array, "dtype", type(array).__name__), "due": "float32"}
+            raise Wrong(f"The {name} has another type.", facts)
+
+
+@task("15.3")
+def test_lookup_runs_inside_the_engine(ex):
+    """A layer that reads its weight through your lookup has the gradient Aᵀ · g."""
+    layer = nn.Linear(3, 2, bias=False, rng=0)
+    x = np.array([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]], dtype=np.float32)
+    layer.weight.data = CODEBOOK.astype(np.float32)
+    layer.weight.attach(nn.Codebook(LABELS))
+    with ex.installed():
+        (layer(Tensor(x)) * Tensor(np.array([[1.0, -2.0]], dtype=np.float32))).sum().backward()
+    A = (LABELS.reshape(-1, 1) == np.arange(4)).astype(float)  # (6, 4)
+    g = np.outer([1.0, -2.0], x.sum(axis=0))
+    same(layer.weight.grad, A.T @ g.reshape(-1), "the gradient of the codebook in a layer", rtol=1e-5)
+
+
+# --- 15.4 bits -------------------------------------------------------------------------------------
+
+exercise("15.4", codec.bits_needed, proves="Your count is exact: so many bits a label, and not one more.")
+
+
+@task("15.4", points=2, hints=[
+    "Count up: b = 0 gives 1 label, b = 1 gives 2, b = 2 gives 4. Stop at the first b with 2**b >= n_values.",
+    "Whole numbers know their length in binary: (5).bit_length() is 3. The largest label is n_values - 1.",
+])  # fmt: skip
+def test_bits_of_small_numbers(ex):
+    """It is the smallest b with 2ᵇ ≥ n: exact at powers of two, and just above them."""
+    due = {n: next(b for b in range(9) if 2**b >= n) for n in (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 200, 256)}
+    came = {n: ex(n) for n in due}
+    if all(came[n] == b + (not n & (n - 1)) for n, b in due.items()):
+        raise Wrong("At powers of two it is one bit too many: labels begin with 0, the largest of 16 is 15.")
+    if all(came[n] == int(math.log2(n)) for n in due):
+        raise Wrong("It rounds down: 5 values do not fit into 2 bits. Round up.")
+    if came[1] == 1 and all(came[n] == due[n] for n in due if n > 1):
+        raise Wrong("One value needs no label at all: 0 bits.")
+    for n, b in due.items():
+        if isinstance(came[n], float) and came[n] % 1:
+            raise Wrong("A label has a whole number of bits: round up.", {"n": n, "yours": came[n], "due": b})
+        same(came[n], b, f"the number of bits for {n} values")
+
+
+@task("15.4", hints=["math.log2 works in floats: of 2**49 + 1 it gives exactly 49. Use whole numbers only."])
+def test_bits_are_exact_for_large_numbers(ex):
+    """Just above a large power of two, one more bit is due; floats cannot see it."""
+    for power in (10, 20, 49):
+        if ex(2**power + 1) == power:
+            raise Wrong(f"2**{power} + 1 values do not fit into {power} bits. A float has rounded.")
+        same(ex(2**power + 1), power + 1, f"the number of bits for 2**{power} + 1 values")
+        same(ex(2**power), power, f"the number of bits for 2**{power} values")
+
+
+# --- 15.5 explain this failure ---------------------------------------------------------------------
+
+exercise(
+    "15.5",
+    material.witness,
+    proves="You found why the test passed: in clusters of one size, the mean is the sum times one factor.",
+)
+
+
+@task("15.5", hints=["Two arrays of 6: labels such as np.array([0, 0, 1, 1, 2, 2]), and g, any six numbers."])
+def test_witness_has_the_right_form(ex):
+    """The witness is a pair: six labels among 0, 1, 2, each of which occurs, and six finite numbers."""
+    answer = ex()
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        raise Wrong("Two arrays are due: return labels, g", {"yours": type(answer).__name__})
+    for name, array in zip(("labels", "g"), answer):
+        if np.shape(array) != (6,):
+            raise Wrong(f"{name} should be six numbers in a row.", {"yours": f"shape {np.shape(array)}"})
+        if any(number is Ellipsis for number in np.array(array, dtype=object)):
+            raise NotWritten
+    labels, g = (np.array(array, dtype=float) for array in answer)
+    if sorted(set(labels.tolist())) != [0, 1, 2]:
+        raise Wrong("Labels are 0, 1 and 2, and each must occur.", {"yours": labels.tolist()})
+    if not np.isfinite(g).all():
+        raise Wrong("g holds NaN or infinity. Then every comparison fails, of right rules too.")
+
+
+@task("15.5", points=2, hints=[
+    "The mean divides the sum of cluster k by its number of members n[k]. When is that one factor for all?",
+    "Clusters of unequal size have unequal factors. Take four members for one centroid, one for each other.",
+    "But a centroid whose gradients sum to 0 shows nothing: 0 / 4 is 0 too. Two sums must differ from 0.",
+])  # fmt: skip
+def test_witness_shows_the_mistake(ex):
+    """On these labels and gradients, the mean and the sum differ in direction by 15 degrees or more."""
+    labels, g = (np.array(array) for array in ex())
+    if any(number is Ellipsis for number in (*labels.tolist(), *g.tolist())):
+        raise NotWritten
+    labels, g = labels.astype(int), g.astype(float)
+    mean, total = material.both(labels, g)
+    facts = {"mean": mean.round(4), "sum": total.round(4)}
+    if not g.any():
+        raise Wrong("g is 0. A gradient is linear in g, so any rule, right or wrong, gives 0.")
+    if len(set(np.bincount(labels, minlength=3).tolist())) == 1:
+        raise Wrong("Each centroid has two members, as in the friend's test: the factor is one half.", facts)
+    if (abs(total) > 1e-9).sum() < 2:
+        raise Wrong("The gradients cancel: only one sum is not 0, so only one factor shows.", facts)
+    found = material.angle(mean, total)
+    if found < 15:
+        facts["angle"] = f"{found:.1f} degrees"
+        raise Wrong("The directions differ too little. Let unequal clusters have similar sums.", facts)
