@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinyopt import Tensor, compress, models, nn, optim
+from tinyopt import Tensor, compress, data, models, nn, optim, train
+from tinyopt.compress.prune import GradualPruning, cubic_sparsity
 
 weights = hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=6), elements=st.integers(-5, 5).map(float))
 BATCH = Tensor(np.random.default_rng(0).random((16, 1, 8, 8), dtype=np.float32))
@@ -128,3 +129,57 @@ def test_weights_that_return_start_at_zero_with_empty_optimizer_state():
     moment = optimizer.state[0]["m"]
     assert np.isclose(moment[0, 1], 0.1)  # (1 − β₁) g with g = 1: nothing of the past is left
     assert np.isclose(moment[0, 0], 0.9 * before["m"][0, 0] + 0.1)
+
+
+# --- gradual pruning ---------------------------------------------------------------------------------
+
+
+@given(
+    begin=st.integers(0, 50), length=st.integers(1, 50), initial=st.floats(0, 0.4), final=st.floats(0.5, 0.99),
+)  # fmt: skip
+def test_the_cubic_schedule_has_the_ends_and_third_differences_of_its_formula(begin, length, initial, final):
+    end = begin + length
+    sparsity = [cubic_sparsity(step, begin, end, initial, final) for step in range(begin, end + 1)]
+    assert cubic_sparsity(begin - 1, begin, end, initial, final) == pytest.approx(initial) == sparsity[0]
+    assert sparsity[-1] == final == cubic_sparsity(end + 7, begin, end, initial, final)
+    assert (np.diff(sparsity) > 0).all() and (np.diff(sparsity, 2) < 1e-12).all()  # ever more, ever slower
+    assert np.allclose(np.diff(sparsity, 3), 6 * (final - initial) / length**3)  # a cubic, and which
+
+
+def test_a_schedule_that_ends_before_it_begins_is_refused():
+    with pytest.raises(ValueError, match="begin=5, end=5"):
+        cubic_sparsity(1, 5, 5, 0.0, 0.9)
+    with pytest.raises(ValueError, match="begin=5, end=4"):
+        GradualPruning(0.9, 5, 4)
+    with pytest.raises(ValueError, match="1 or more; got 0"):
+        GradualPruning(0.9, 0, 4, every=0)
+
+
+class Record:
+    """Note the masks after each step: this callback runs after the one that prunes."""
+
+    def __init__(self):
+        self.kept = []
+
+    def after_step(self, run):
+        views = [parameter.view(nn.Mask) for name, parameter in run.model.named_parameters() if "weight" in name]
+        self.kept.append(np.concatenate([view.keep.ravel() for view in views]) if all(views) else None)
+
+
+def test_gradual_pruning_follows_the_schedule_and_brings_nothing_back():
+    net, record = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, rng=0)), Record()
+    gradual = GradualPruning(0.9, begin=2, end=15, every=4, initial=0.2)
+    train.fit(net, data.digits(), epochs=1, callbacks=[gradual, record], progress=False)  # 20 steps
+    assert record.kept[0] is None  # step 1
+    removed = [int((~kept).sum()) for kept in record.kept[1:]]
+    due = {step: int(640 * (0.9 - 0.7 * (1 - (step - 2) / 13) ** 3)) for step in (2, 6, 10, 14, 15)}
+    assert removed == [due[max(s for s in due if s <= step)] for step in range(2, 21)]
+    assert all(not (after & ~before).any() for before, after in zip(record.kept[1:], record.kept[2:]))
+
+
+def test_gradual_pruning_protects_layers_by_name():
+    net = models.lenet_300_100(image_size=8, rng=0)
+    gradual = GradualPruning(0.5, begin=0, end=2, every=1, scope="layer", skip="fc1")
+    train.fit(net, data.digits(), epochs=1, batch_size=500, callbacks=[gradual], progress=False)
+    kept = {f"fc{i}": net.get(f"fc{i}.weight").view(nn.Mask) for i in (1, 2, 3)}
+    assert kept["fc1"] is None and all((~kept[name].keep).mean() == 0.5 for name in ("fc2", "fc3"))
