@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from standin import StandInArray, transfers
 
-from tinyopt.codec import dequantize, quantize, to_integers
+from tinyopt.codec import choose_scale, dequantize, quantize, to_integers
+from tinyopt.codec.affine import integer_range, min_max, scale_from_range
 from tinyopt.errors import DtypeError, ShapeError
 
 dtypes = st.sampled_from([np.float32, np.float64])
@@ -112,6 +113,35 @@ def test_one_scale_a_channel_keeps_a_small_channel_alive():
     whole, each = quantize(x), quantize(x, axis=0)
     assert (dequantize(*whole)[1] == 0).all()
     np.testing.assert_allclose(dequantize(*each, axis=0)[1], x[1], atol=0.02 / 254 * 1.0001)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@given(low=st.integers(-40, 40), length=st.integers(0, 60), bits=st.integers(2, 8))
+def test_a_range_is_widened_to_zero_and_both_its_ends_come_back(symmetric, low, length, bits):
+    """Ends of a range are no numbers of an array: they come from data, or from a percentile."""
+    low, high = low / 8, (low + length) / 8
+    scale, zero_point = scale_from_range(low, high, bits=bits, symmetric=symmetric)
+    assert (scale.shape, scale.dtype, zero_point.dtype) == ((), np.float64, np.int32)
+    lowest, highest = integer_range(bits, symmetric)
+    assert lowest <= zero_point <= highest
+    ends = np.array([low, high, 0.0])
+    back = dequantize(to_integers(ends, scale, zero_point, bits=bits, symmetric=symmetric), scale, zero_point)
+    assert (abs(back - ends) <= scale * 0.5001).all() and back[2] == 0
+
+
+def test_a_scale_is_chosen_from_the_range_and_nothing_else():
+    x = np.random.default_rng(0).normal(1, 2, (4, 50)).astype(np.float32)
+    for axis in (None, 0, 1):
+        for symmetric in (True, False):
+            low, high = min_max(x, axis=axis)
+            chosen = choose_scale(x, bits=5, axis=axis, symmetric=symmetric)
+            for a, b in zip(chosen, scale_from_range(low, high, bits=5, symmetric=symmetric), strict=True):
+                assert (a == b).all() and a.dtype == b.dtype and a.shape == b.shape
+
+
+def test_integer_ranges():
+    assert [integer_range(b) for b in (2, 8)] == [(-1, 1), (-127, 127)]
+    assert [integer_range(b, symmetric=False) for b in (2, 8)] == [(-2, 1), (-128, 127)]
 
 
 def test_bad_input_is_refused_with_a_reason():

@@ -1,22 +1,48 @@
-"""Distillation: a small network learns from a large one's probabilities, not only from the labels.
+"""Distillation and transfer: a small network learns from a large one's probabilities, or keeps a part of it.
 
-Start with `distillation_loss`; `taught_by` makes of it the objective that `train.fit` minimises.
+Start with `soften`, then `distillation_loss`; `taught_by` makes of it the objective that `train.fit`
+minimises. `transfer` keeps a trained network's layers, frozen, and puts a new head on them.
 """
+
+import copy
+
+import numpy as np
 
 from tinyopt.autograd import no_grad
 from tinyopt.errors import ShapeError
 from tinyopt.losses import cross_entropy
+from tinyopt.nn import Linear
 from tinyopt.tensor import OPS, Tensor
+
+
+def soften(logits, temperature):
+    """Turn logits into probabilities; a temperature above 1 makes them more even.
+
+        p = softmax(z / T) = exp(z / T) / Σ exp(z / T)        over the last axis
+
+    T = 1 is the usual softmax. As T → ∞ all classes become equally likely, as T → 0 the largest takes all.
+
+    Shapes: logits (..., C), an array -> p, same shape; each row sums to 1.
+    Raises: ValueError unless temperature > 0.
+    Source: Hinton, Vinyals & Dean (2015), "Distilling the Knowledge in a Neural Network",
+            arXiv:1503.02531, Equation 1.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature is above 0 (1 leaves the logits as they are); got {temperature}")
+    scaled = logits / float(temperature)
+    p = np.exp(scaled - scaled.max(axis=-1, keepdims=True))  # the largest is now exp(0): no overflow
+    return p / p.sum(axis=-1, keepdims=True)
 
 
 def distillation_loss(student_logits, teacher_logits, target, *, temperature=4.0, alpha=0.9):
     """Match the teacher's softened probabilities and the labels.
 
         p = softmax(z_teacher / T)        q = softmax(z_student / T)
-        L = α T² · KL(p ‖ q) + (1 − α) · cross_entropy(z_student, labels)
+        L = α T² · KL(p ‖ q) + (1 − α) · cross_entropy(z_student, labels)        KL = Σ p (log p − log q)
+        ∂L/∂z_student = α T (q − p) + (1 − α) (softmax(z_student) − one-hot)     each over N
 
-    A high T shows which wrong classes the teacher finds likely. The gradient of the first term falls as
-    1/T², which T² undoes, so that α means the same at every T.
+    A high T shows which wrong classes the teacher finds likely. The gradient of KL itself falls as 1/T²:
+    one 1/T from z / T, one since p and q grow alike. T² undoes it, so that α means the same at every T.
 
     Shapes: logits (N, C) both, the teacher's as a tensor or an array; target (N,) integers, or (N, C)
             probabilities -> L, a number.
@@ -25,8 +51,6 @@ def distillation_loss(student_logits, teacher_logits, target, *, temperature=4.0
     Source: Hinton, Vinyals & Dean (2015), "Distilling the Knowledge in a Neural Network",
             arXiv:1503.02531, Section 2.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature is above 0 (1 leaves the logits as they are); got {temperature}")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the teacher's share of the loss, in [0, 1]; got {alpha}")
     teacher_logits = Tensor(teacher_logits)  # cut off from its graph
@@ -34,9 +58,10 @@ def distillation_loss(student_logits, teacher_logits, target, *, temperature=4.0
         raise ShapeError(
             f"teacher and student need the same classes; got {teacher_logits.shape} and {student_logits.shape}"
         )
-    log_p = OPS["log_softmax"](teacher_logits * (1 / temperature))
+    p = Tensor(soften(teacher_logits.data, temperature))
+    log_p = OPS["log_softmax"](teacher_logits * (1 / temperature))  # where p is 0, its log would be −∞
     log_q = OPS["log_softmax"](student_logits * (1 / temperature))
-    divergence = (log_p.exp() * (log_p - log_q)).sum() * (1 / len(student_logits))
+    divergence = (p * (log_p - log_q)).sum() * (1 / len(student_logits))
     return divergence * (alpha * temperature**2) + cross_entropy(student_logits, target) * (1 - alpha)
 
 
@@ -55,3 +80,43 @@ def taught_by(teacher, *, temperature=4.0, alpha=0.9):
         return distillation_loss(logits, answer, labels, temperature=temperature, alpha=alpha), logits
 
     return objective
+
+
+def freeze(model, *, but=()):
+    """Train only the layers named in `but`: all other parameters get no gradient, and no optimizer moves them.
+
+        requires_grad = the parameter is one of `but`, or lies in a layer of `but`
+
+    Call it again for another choice: layers named then are trained again. Nothing is removed from the model.
+
+    Shapes: but, names of layers or parameters, such as ("fc2",).
+    Units:  returns the number of weights that are still trained.
+    Raises: KeyError that lists the names there are, for one that is not among them.
+    Differs: batch norm's running means are no parameters; in training mode they still follow the data.
+    """
+    if isinstance(but, str):
+        but = (but,)
+    for name in but:
+        model.get(name)
+    trained = 0
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = any(name == part or name.startswith(part + ".") for part in but)
+        trained += parameter.data.size * parameter.requires_grad
+        parameter.grad = None
+    return trained
+
+
+def transfer(model, n_classes, rng=None):
+    """A copy of a trained classifier for other classes: the last layer is new, all others are frozen.
+
+    The last layer is the head; what stands before it, the trunk, turns an image into features.
+
+    Raises: ValueError if the model's last layer with parameters is no `Linear`.
+    """
+    model = copy.deepcopy(model)
+    name, last = [(name, module) for name, module in model.named_modules() if vars(module).get("weight") is not None][-1]
+    if type(last) is not Linear:
+        raise ValueError(f"transfer replaces a last layer that is Linear; {name} is a {type(last).__name__}")
+    model.replace(name, Linear(last.in_features, n_classes, bias=last.bias is not None, rng=rng))
+    freeze(model, but=(name,))
+    return model
