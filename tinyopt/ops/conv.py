@@ -1,10 +1,12 @@
-"""Convolution as a matrix product. Start with `conv2d_loop`, six loops that say what it is.
+"""Convolution as a matrix product. Start with `conv2d_loop`, seven loops that say what it is.
 
-The fast rule copies the windows of x into rows of a matrix ("im2col"), so that one product with the
-filters gives all outputs. What makes it fast is the order of memory: shapes are (N, C, H, W), as in
-PyTorch, but the numbers lie as (N, H, W, C). Then the kw·C numbers that a window reads from one row of
-the image are neighbours, a window is kh such runs, and the product's result lies in the same order,
-ready for the next layer.
+Then read `im2col`, which copies the windows of x into columns, and `conv2d_im2col`: one product with the
+filters gives all outputs, and `col2im` carries the gradient back. This is the rule for grouped filters.
+
+The rule for filters that read all channels, `_Dense`, does the same in another order of memory: shapes are
+(N, C, H, W), as in PyTorch, but the numbers lie as (N, H, W, C). Then the kw·C numbers that a window reads
+from one row of the image are neighbours, a window is kh such runs, and the product's result lies in the same
+order, ready for the next layer.
 
     letters: N images, C channels in, O channels out, H × W image, P × Q output, kh × kw kernel
 """
@@ -26,13 +28,102 @@ def conv2d_loop(x, weight, bias=None, *, stride=1, padding=0, groups=1):
     (sh, sw), (ph, pw) = pair(stride, "stride"), pair(padding, "padding")
     x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
     n_out, c_group, kh, kw = weight.shape
-    height, width = (x.shape[2] - kh) // sh + 1, (x.shape[3] - kw) // sw + 1
+    height, width = conv_output_size(x.shape[2], kh, sh), conv_output_size(x.shape[3], kw, sw)
     y = np.zeros((len(x), n_out, height, width), x.dtype)
     for n, o, p, q in np.ndindex(*y.shape):
         first = o // (n_out // groups) * c_group
         window = x[n, first : first + c_group, p * sh : p * sh + kh, q * sw : q * sw + kw]
         y[n, o, p, q] = (window * weight[o]).sum() + (0 if bias is None else bias[o])
     return y
+
+
+def conv_output_size(size, kernel_size, stride=1, padding=0):
+    """Count the places of a kernel along one axis of an image.
+
+        P = ⌊(size + 2·padding − kernel_size) / stride⌋ + 1
+
+    The first place is at 0, and each next one `stride` further; the last must end inside the padded image.
+
+    Units:  all in pixels, integers; `padding` is what is added at each of the two ends.
+    """
+    return (size + 2 * padding - kernel_size) // stride + 1
+
+
+def im2col(x, kernel_size, *, stride=1, padding=0):
+    """Copy every window of the images into a column of a matrix: PyTorch's `unfold`.
+
+        columns[n, (c, i, j), (p, q)] = x[n, c, p·s + i, q·s + j]        x has `padding` zeros around it
+
+    Windows overlap, so a pixel is copied as often as windows read it: up to kh·kw times.
+
+    Shapes: x (N, C, H, W) -> columns (N, C·kh·kw, P·Q): one column for each window, read row by row.
+    Units:  kernel_size, stride and padding in pixels, an integer or a pair (vertical, horizontal).
+    Source: as `conv2d`.
+    """
+    (kh, kw), (sh, sw) = pair(kernel_size, "kernel_size"), pair(stride, "stride")
+    ph, pw = pair(padding, "padding")
+    n, c, height, width = x.shape
+    p, q = conv_output_size(height, kh, sh, ph), conv_output_size(width, kw, sw, pw)
+    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    columns = np.empty_like(x, shape=(n, c, kh, kw, p, q))
+    for i, j in np.ndindex(kh, kw):  # pixel (i, j) of all windows at once
+        columns[:, :, i, j] = x[:, :, i : i + sh * p : sh, j : j + sw * q : sw]
+    return columns.reshape(n, c * kh * kw, p * q)
+
+
+def col2im(columns, output_size, kernel_size, *, stride=1, padding=0):
+    """Add every column back where its window lay: the transpose of `im2col`, PyTorch's `fold`.
+
+        x[n, c, p·s + i, q·s + j] = Σ over all windows that read this pixel, of columns[n, (c, i, j), (p, q)]
+
+    `im2col` repeats pixels, so its gradient adds over the repeats. What falls on the padding is dropped.
+
+    Shapes: columns (N, C·kh·kw, P·Q), output_size (H, W), that of the images -> x (N, C, H, W).
+    Units:  kernel_size, stride and padding as in `im2col`.
+    """
+    (kh, kw), (sh, sw) = pair(kernel_size, "kernel_size"), pair(stride, "stride")
+    ph, pw = pair(padding, "padding")
+    height, width = output_size
+    p, q = conv_output_size(height, kh, sh, ph), conv_output_size(width, kw, sw, pw)
+    n, c = len(columns), columns.shape[1] // (kh * kw)
+    columns = columns.reshape(n, c, kh, kw, p, q)
+    x = np.zeros_like(columns, shape=(n, c, height + 2 * ph, width + 2 * pw))
+    for i, j in np.ndindex(kh, kw):
+        x[:, :, i : i + sh * p : sh, j : j + sw * q : sw] += columns[:, :, i, j]
+    return x[:, :, ph : ph + height, pw : pw + width]
+
+
+def conv2d_im2col(x, weight, bias=None, *, stride=1, padding=0, groups=1):
+    """The rule of `conv2d` by one product with all windows; each group of filters reads its own channels.
+
+        y = weight · columns        ∂L/∂weight = g · columnsᵀ        ∂L/∂x = col2im(weightᵀ · g)
+
+    Shapes, Units, Source: as `conv2d`. The columns take kh·kw times the bytes of x at stride 1, so they are
+    made again for the gradient, not kept.
+    """
+    (n, c, *size), (n_out, c_group, kh, kw) = x.shape, weight.shape
+    axes = zip(size, (kh, kw), pair(stride, "stride"), pair(padding, "padding"))
+    p, q = (conv_output_size(*axis) for axis in axes)
+    where = {"kernel_size": (kh, kw), "stride": stride, "padding": padding}
+    filters = weight.reshape(groups, n_out // groups, c_group * kh * kw)
+
+    def columns():
+        return im2col(x, **where).reshape(n, groups, c_group * kh * kw, p * q)
+
+    def by_group(g):
+        return g.reshape(n, groups, n_out // groups, p * q)
+
+    def grad_x(g):
+        parts = filters.swapaxes(1, 2) @ by_group(g)  # (N, groups, C/groups·kh·kw, P·Q)
+        return col2im(parts.reshape(n, c * kh * kw, p * q), size, **where)
+
+    def grad_weight(g):
+        return (by_group(g) @ columns().swapaxes(2, 3)).sum(axis=0).reshape(weight.shape)
+
+    y = (filters @ columns()).reshape(n, n_out, p, q)  # (N, groups, O/groups, P·Q) before
+    if bias is not None:
+        y += bias.reshape(-1, 1, 1)
+    return y, (grad_x, grad_weight, lambda g: g.sum(axis=(0, 2, 3)))
 
 
 @op
@@ -56,8 +147,9 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, groups=1):
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"conv2d with weight {weight.shape} needs bias {weight.shape[:1]}; got {bias.shape}")
     check_floats("conv2d", x, weight)
-    image = _channels_last(x, padding)  # (N, H + 2·ph, W + 2·pw, C)
-    dense = _Dense(image, weight, stride) if groups == 1 else _Grouped(image, weight, stride, groups)
+    if groups > 1:
+        return conv2d_im2col(x, weight, bias, stride=stride, padding=padding, groups=groups)
+    dense = _Dense(_channels_last(x, padding), weight, stride)
     y = dense.forward()  # (N, P, Q, O)
     if bias is not None:
         y += bias
@@ -89,7 +181,8 @@ class _Dense:
         self.image, self.weight, self.stride = image, weight, stride
         n, height, width, c = image.shape
         self.n_out, _, self.kh, self.kw = weight.shape
-        self.p, self.q = (height - self.kh) // stride[0] + 1, (width - self.kw) // stride[1] + 1
+        self.p = conv_output_size(height, self.kh, stride[0])
+        self.q = conv_output_size(width, self.kw, stride[1])
         few = c * self.kw < 16
         self.m = next(m for m in ((4, 3, 2, 1) if few else (1,)) if self.q % m == 0)
         self.run = (self.kw + (self.m - 1) * stride[1]) * c  # numbers that a window reads from one row
@@ -143,53 +236,6 @@ class _Dense:
             for j in range(self.kw):
                 columns = slice(j, j + sw * (self.q - 1) + 1, sw)
                 total[chunk, :, columns] += rows[..., j * c : (j + 1) * c]
-        return total
-
-
-class _Grouped:
-    """The same three products where each group of filters reads its own channels: a batched matmul."""
-
-    def __init__(self, image, weight, stride, groups):
-        self.image, self.stride, self.groups = image, stride, groups
-        self.n_out, self.c_group, self.kh, self.kw = weight.shape
-        # (groups, kh·kw·C/groups, O/groups)
-        split = weight.reshape(groups, self.n_out // groups, self.c_group, self.kh, self.kw)
-        self.filters = split.transpose(0, 3, 4, 2, 1).reshape(groups, -1, self.n_out // groups)
-        n, height, width, _ = image.shape
-        self.p, self.q = (height - self.kh) // stride[0] + 1, (width - self.kw) // stride[1] + 1
-
-    def _window(self, image, i, j):
-        """What kernel position (i, j) meets: a view (N, P, Q, C) of the image."""
-        (sh, sw), last_p, last_q = self.stride, self.p - 1, self.q - 1
-        return image[:, i : i + sh * last_p + 1 : sh, j : j + sw * last_q + 1 : sw]
-
-    def columns(self):
-        """All windows by group: (groups, N·P·Q, kh·kw·C/groups)."""
-        views = [self._window(self.image, i, j) for i, j in np.ndindex(self.kh, self.kw)]
-        stacked = np.stack(views, axis=3)  # (N, P, Q, kh·kw, C)
-        stacked = stacked.reshape(-1, self.kh * self.kw, self.groups, self.c_group)
-        return stacked.transpose(2, 0, 1, 3).reshape(self.groups, len(stacked), self.kh * self.kw * self.c_group)
-
-    def _by_group(self, g):
-        return g.reshape(-1, self.groups, self.n_out // self.groups).transpose(1, 0, 2)  # (groups, N·P·Q, O/groups)
-
-    def forward(self):
-        y = (self.columns() @ self.filters).transpose(1, 0, 2)  # (N·P·Q, groups, O/groups)
-        return y.reshape(len(self.image), self.p, self.q, self.n_out)
-
-    def grad_weight(self, g):
-        total = self.columns().swapaxes(1, 2) @ self._by_group(g)  # (groups, kh·kw·C/groups, O/groups)
-        total = total.reshape(self.groups, self.kh, self.kw, self.c_group, -1).transpose(0, 4, 3, 1, 2)
-        return total.reshape(self.n_out, self.c_group, self.kh, self.kw)
-
-    def grad_image(self, g):
-        parts = self._by_group(g) @ self.filters.swapaxes(1, 2)  # (groups, N·P·Q, kh·kw·C/groups)
-        parts = parts.reshape(self.groups, len(self.image), self.p, self.q, self.kh, self.kw, self.c_group)
-        parts = parts.transpose(1, 2, 3, 4, 5, 0, 6)  # (N, P, Q, kh, kw, groups, C/groups)
-        total = np.zeros_like(self.image)
-        for i, j in np.ndindex(self.kh, self.kw):
-            place = self._window(total, i, j)
-            place += parts[:, :, :, i, j].reshape(place.shape)
         return total
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyopt import backend
 from tinyopt.errors import ShapeError
-from tinyopt.ops.conv import pair
+from tinyopt.ops.conv import conv_output_size, pair
 from tinyopt.ops.rule import op
 
 
@@ -79,7 +79,7 @@ def _places(x, kernel_size, stride, padding, border):
             f"got kernel {(kh, kw)}, stride {(sh, sw)}, padding {(ph, pw)}"
         )
     height, width = x.shape[2] + 2 * ph, x.shape[3] + 2 * pw
-    p, q = (height - kh) // sh + 1, (width - kw) // sw + 1
+    p, q = conv_output_size(height, kh, sh), conv_output_size(width, kw, sw)
     if p < 1 or q < 1:
         raise ShapeError(f"pooling's kernel {(kh, kw)} is larger than the image {x.shape[2:]} with padding {(ph, pw)}")
     if ph or pw:
