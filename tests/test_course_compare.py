@@ -67,3 +67,8 @@ def test_what_is_equal_up_to_rounding_passes(came):
 def test_dots_are_not_written(came):
     with pytest.raises(NotWritten):
         same(came, [1.0, 1.0], "the value")
+
+
+def test_one_number_in_an_array_of_one_axis():
+    with pytest.raises(Wrong, match="0.5 times what is due"):
+        same([1.0], [2.0], "the number")

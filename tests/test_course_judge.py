@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tinyopt import nn, optim
 from tinyopt.course.declare import exercise, task
-from tinyopt.course.judge import judge
+from tinyopt.course.judge import Ex, judge
 from tinyopt.course.compare import Wrong, same
 
 
@@ -166,3 +167,17 @@ def test_declarations_are_checked():
         task("98.7")(values)
     with pytest.raises(TypeError, match="docstring"):
         task("99.1")(lambda ex: None)
+
+
+def test_a_method_and_its_reference_run_inside_the_engine():
+    gd = exercise("99.5", optim.GD.update, name="gd_step", proves="-")
+
+    def gd_step(self, theta, g, state, t):
+        return theta + self.lr * g
+
+    for function, due in ((None, 0.9), (gd_step, 1.1)):
+        ex, weight = Ex(gd, function), nn.Parameter(np.array([1.0]))
+        weight.grad = np.array([1.0])
+        with ex.curtain.closed(), ex.installed():
+            optim.GD([weight], lr=0.1).step()
+        assert np.allclose(weight.data, due)

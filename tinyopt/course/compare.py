@@ -58,7 +58,7 @@ def mistake(came, due, bad):
     if np.allclose(came, -due):
         return "Its sign is turned." if due.size == 1 else "Every sign is turned."
     if due.size == 1:
-        ratio = float(came / due) if due else 0.0
+        ratio = came.item() / due.item() if due else 0.0
         return (
             f"It is {ratio:.4g} times what is due."
             if ratio and (12 * ratio) % 1 == 0
