@@ -64,8 +64,12 @@ class SGD(Optimizer):
     def update(self, theta, g, state, t):
         g = self.penalized(g, theta)
         if self.momentum:
-            b = state["b"]
-            b *= self.momentum
-            b += (1 - self.dampening) * g if self.dampening and t > 1 else g
-            g = g + self.momentum * b if self.nesterov else b
+            g = self.direction(g, state, t)
         return theta - self.lr * g
+
+    def direction(self, g, state, t):
+        """What to follow in place of g, with momentum: b ← μ b + (1 − τ) g, or g + μ b (nesterov)."""
+        b = state["b"]
+        b *= self.momentum
+        b += (1 - self.dampening) * g if self.dampening and t > 1 else g
+        return g + self.momentum * b if self.nesterov else b
