@@ -10,6 +10,7 @@ import numpy as np
 from tinyopt import Tensor, autograd, ops
 from tinyopt.course import Wrong, exercise, same, task
 from tinyopt.course.lessons import load
+from tinyopt.errors import ShapeError
 
 material = load(Path(__file__).with_name("material.py"))
 normal, central, leaf = material.normal, material.central, material.leaf
@@ -38,6 +39,9 @@ def test_the_three_numbers_are_those_of_the_chain_rule(ex):
         raise Wrong("Three numbers are due: return dL_dw, dL_db, dL_dx", {"yours": repr(came)})
     if np.allclose(np.array(came, dtype=float), due[::-1]):
         raise Wrong("w and x are exchanged: ∂e/∂w is the number that stands beside w, and that is x.")
+    both = due[0] * due[2] / due[1]  # ∂L/∂e · x · w
+    if np.isclose(np.array(came, dtype=float)[[0, 2]], both).any():
+        raise Wrong(f"{both:g} has a factor too many: ∂L/∂w and ∂L/∂x are each ∂L/∂e times *one* factor.")
     same(came, due, "a derivative", labels=NAMES)
 
 
@@ -87,6 +91,10 @@ def test_relu_pullback(ex):
     due = g * (x > 0)
     came = grad_x(g)
     if np.shape(came) == g.shape:
+        above, below = (ex.rule(some)[1][0](g) for some in (abs(x), -abs(x)))
+        one_for_all = np.allclose(came, g) or not np.any(came)
+        if one_for_all and np.allclose(above, g) and not np.any(below):
+            raise Wrong("It decides once for the whole array. Each number of x has its own slope, 1 or 0.")
         if np.allclose(came, x > 0):
             raise Wrong("It gives the slope alone. A pullback carries the incoming gradient on: slope · g.")
         if np.allclose(came, g):
@@ -168,13 +176,14 @@ def test_unbroadcast_both(ex):
 ])  # fmt: skip
 def test_unbroadcast_refuses_what_cannot_be(ex):
     """Shapes that broadcasting could not have made are refused with a ShapeError."""
-    for shape in ((2,), (5, 4, 3)):
+    for shape, read in (((2,), (4, 3)), ((5, 4, 3), (4, 3)), ((4, 3), (1, 3))):
         try:
-            result = ex(np.ones((4, 3)), shape)
+            result = ex(np.ones(read), shape)
         except ValueError:
             continue
         facts = {"yours": f"shape {np.shape(result)}", "due": "ShapeError"}
-        raise Wrong(f"An array of shape {shape} cannot be read as (4, 3).", facts)
+        says = f"An array of shape {shape} cannot be read as {read}"
+        raise Wrong(f"{says}: broadcasting only adds axes in front, or repeats those of length 1.", facts)
 
 
 @task("1.3")
@@ -234,8 +243,12 @@ def test_backpropagate_adds_up(ex):
 def test_backpropagate_undoes_broadcasting(ex):
     """A gradient has the shape of its tensor, also where that was broadcast."""
     bias, x = Tensor(normal(3), requires_grad=True), Tensor(normal(4, 3), requires_grad=True)
-    with ex.installed():
-        (x * bias).sum().backward()
+    try:
+        with ex.installed():
+            (x * bias).sum().backward()
+    except ShapeError as problem:
+        says = "A part goes to `source`: after the pullback it gets the shape of `source`, not of `tensor` or g."
+        raise Wrong(says, {"ShapeError": problem}) from None
     same(bias.grad, x.numpy().sum(axis=0), "the gradient of an array (3,) that was read as (4, 3)")
     same(x.grad, np.broadcast_to(bias.numpy(), (4, 3)), "the gradient of the array (4, 3)")
 
@@ -309,5 +322,7 @@ def test_witness_shows_the_mistake(ex):
         raise Wrong("This g is constant. Then both means are that constant, and both rules give 0.", facts)
     if np.ptp(x) < 1e-9:
         raise Wrong("These scores are equal, so y is 1/3 everywhere: both means are the same.", facts)
+    if abs((friend - right).sum()) < 1e-9 * abs(g).max():  # Σ g·y minus the mean of g
+        raise Wrong("Here Σ g·y happens to be the plain mean of g. Change one entry of g.", facts)
     if abs(friend - right).max() < 0.1 * size:
         raise Wrong("They differ too little. Make the scores, or the entries of g, more different.", facts)

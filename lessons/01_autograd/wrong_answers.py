@@ -6,6 +6,7 @@ from tinyopt import ops
 from tinyopt.autograd import latest_first
 from tinyopt.autograd import unbroadcast
 from tinyopt.course import wrong
+from tinyopt.errors import ShapeError
 
 # --- 1.1 ---
 
@@ -28,6 +29,11 @@ def only_the_last_step():
 @wrong("1.1", says="Every sign is turned")
 def target_minus_output():
     return -8.0, -4.0, -12.0
+
+
+@wrong("1.1", says="a factor too many", blind=True)
+def product_down_the_table():
+    return 8.0, 4.0, 24.0  # from e to b to w to x, as if that were one path
 
 
 # --- 1.2 ---
@@ -82,6 +88,21 @@ def in_place(x):
     return x, (lambda g: g * (x > 0),)
 
 
+@wrong("1.2", says="decides once for the whole array", blind=True)
+def if_any(x):
+    def grad_x(g):
+        if (x > 0).any():  # after NumPy's message on `if x > 0`: "Use a.any() or a.all()"
+            return g
+        return np.zeros_like(g)
+
+    return np.maximum(x, 0), (grad_x,)
+
+
+@wrong("1.2", says="decides once for the whole array")
+def if_all(x):
+    return np.maximum(x, 0), (lambda g: g if (x > 0).all() else np.zeros_like(g),)
+
+
 # --- 1.3 ---
 
 
@@ -120,6 +141,29 @@ def anything_goes(g, shape):
     n_new = g.ndim - len(shape)
     if n_new < 0:
         return g
+    g = g.sum(axis=tuple(range(n_new)))
+    return g.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)
+
+
+@wrong("1.3", says="cannot be read as (4, 3)", blind=True)
+def fits_in_either_direction(g, shape):
+    try:
+        np.broadcast_shapes(g.shape, shape)
+    except ValueError:
+        raise ShapeError(f"{shape} does not fit {g.shape}") from None
+    while g.ndim > len(shape):
+        g = g.sum(axis=0)
+    for axis, length in enumerate(shape):
+        if length == 1 and axis < g.ndim:
+            g = g.sum(axis=axis, keepdims=True)
+    return g
+
+
+@wrong("1.3", says="cannot be read as (1, 3)")
+def length_one_on_either_side(g, shape):
+    n_new = g.ndim - len(shape)
+    if n_new < 0 or any(n != m and 1 not in (n, m) for n, m in zip(shape, g.shape[n_new:])):
+        raise ShapeError(f"{shape} does not fit {g.shape}")
     g = g.sum(axis=tuple(range(n_new)))
     return g.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)
 
@@ -194,6 +238,35 @@ def along_each_path(output, g):
     return recursion(output, g)
 
 
+@wrong("1.4", says="not of `tensor`", blind=True)
+def shape_of_the_wrong_tensor(output, g):
+    gradients = {id(output): g}
+    for tensor in latest_first(output):
+        g = gradients.pop(id(tensor))
+        yield tensor, g
+        if tensor.node is None:
+            continue
+        for source, pullback in zip(tensor.node.inputs, tensor.node.pullbacks):
+            if pullback is None:
+                continue
+            part = unbroadcast(pullback(g), tensor.shape)
+            gradients[id(source)] = gradients.get(id(source), 0) + part
+
+
+@wrong("1.4", says="frozen")
+def added_in_place(output, g):
+    def collect(gradients, source, pullback, g):
+        part = pullback(g)  # `add` hands the same array to both of its inputs
+        if part.shape != source.shape:
+            part = unbroadcast(part, source.shape)
+        if id(source) in gradients:
+            gradients[id(source)] += part
+        else:
+            gradients[id(source)] = part
+
+    return walk(output, g, collect)
+
+
 # --- 1.5 ---
 
 
@@ -215,3 +288,13 @@ def no_gradient():
 @wrong("1.5", says="NaN or infinity")
 def infinite():
     return np.array([np.inf, 0.0, 0.0]), np.array([1.0, 2.0, 3.0])
+
+
+@wrong("1.5", says="happens to be the plain mean", blind=True)
+def opposite_on_equal_scores():
+    return np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, -1.0])
+
+
+@wrong("1.5", says="happens to be the plain mean")
+def one_score_takes_all():
+    return np.array([1000.0, 0.0, 0.0]), np.array([0.0, 1.0, -1.0])  # both rules give exactly 0

@@ -285,11 +285,13 @@ def test_dropout_pullback(ex):
     """The gradient is g times the same factor: 0 where x was dropped, 1 / (1 − p) elsewhere."""
     x, g = normal(3, 4).astype(np.float32), normal(3, 4, seed=2).astype(np.float32)
     u = np.random.default_rng(5).random((3, 4), dtype=np.float32)
+    x = np.where(u == u.max(), np.float32(0), x)  # one that is kept happens to be 0
     y, pullback = dropped(ex, x, u, 0.5)
     came, keep = pulled(pullback, g, "x"), u >= 0.5
     asked(came, g * keep * 2, "the gradient", {
         "It hands g on everywhere. What was dropped had no effect on the loss: slope 0.": [g, g * 2],
         "The factor 1 / (1 − p) is missing: y = x / (1 − p) has this slope.": [g * keep],
+        "What decides is the draw, not whether y is 0: a kept x that is 0 may still learn.": [g * (x != 0) * keep * 2],
         "It multiplies g by y. The slope of y = x · factor is the factor alone.": [y * g],
     })  # fmt: skip
     keeps_type(value=y, gradient=came)
@@ -315,6 +317,9 @@ def test_witness_cannot_be_told_apart(ex):
     friend, right = (material.trained_layer(rule, a, b) for rule in (material.without_x, ops.linear.rule))
     facts = {"friend's scores": f"{friend[0].round(4)} and {friend[1].round(4)}"}
     if abs(friend[0] - friend[1]).max() > 1e-6 * abs(a - b).max():
+        if np.linalg.matrix_rank([a, b]) < 2:
+            says = "The friend's layer tells these two apart. One is a multiple of the other: so is what W makes of it."
+            raise Wrong(says, facts)
         raise Wrong("The friend's layer tells these two apart. What of x does it still see?", facts)
     if abs(right[0] - right[1]).max() < 1e-3 * abs(a - b).max():
         raise Wrong("The right layer does not tell them apart either: let them differ elsewhere.", facts)

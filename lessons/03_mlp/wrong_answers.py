@@ -62,6 +62,12 @@ def loss_alone():
     return np.log(3)
 
 
+@wrong("3.1", says="Rows and columns of W₁ are exchanged", blind=True)
+def x_times_w():
+    hidden = [2 * 1 + 3 * 2 - 1, 0]  # relu(x W₁ + b₁), and all the rest follows rightly
+    return hidden, [7, 7, 7], np.log(3), [[7 / 3, 0], [7 / 3, 0], [-14 / 3, 0]]
+
+
 # --- 3.2 ---
 
 
@@ -131,6 +137,16 @@ def one_pullback(x, weight, bias):
     return x @ weight.T + bias, (lambda g: g.T @ x,)
 
 
+@wrong("3.2", says="divided by N", blind=True)
+def one_over_m(x, weight, bias=None):
+    y = x @ weight.T + bias
+    return y, (
+        lambda g: g @ weight,
+        lambda g: g.T @ x / len(x),
+        lambda g: g.sum(axis=0) / len(x),
+    )
+
+
 # --- 3.3 ---
 
 
@@ -192,6 +208,17 @@ def pullback_of_softmax(x, axis=-1):
     return y, (lambda g: np.exp(y) * (g - (g * np.exp(y)).sum(axis=axis, keepdims=True)),)
 
 
+@wrong("3.3", says="its own", blind=True)
+def largest_of_the_batch(x, *, axis=-1):
+    shifted = x - x.max()
+    y = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+    def pullback(g):
+        return g - np.exp(y) * g.sum(axis=axis, keepdims=True)
+
+    return y, (pullback,)
+
+
 # --- 3.4 ---
 
 
@@ -237,6 +264,14 @@ def one_pullback_for_two(x, uniform, p=0.5):
     return x * kept, (lambda g: g * kept,)
 
 
+@wrong("3.4", says="not whether y is 0", blind=True)
+def zero_means_dropped(x, uniform, *, p=0.5):
+    if p == 1:
+        return np.zeros_like(x), (lambda g: np.zeros_like(g), None)
+    y = np.where(uniform < p, 0, x / (1 - p)).astype(x.dtype)
+    return y, (lambda g: np.where(y == 0, 0, g / (1 - p)).astype(g.dtype), None)
+
+
 # --- 3.5 ---
 
 
@@ -263,3 +298,8 @@ def not_a_number():
 @wrong("3.5", says="wrong shape")
 def two_numbers():
     return np.array([1.0, 0.0]), np.array([0.0, 1.0])
+
+
+@wrong("3.5", says="One is a multiple of the other", blind=True)
+def same_direction():
+    return np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])

@@ -102,8 +102,8 @@ def test_magnitude_mask_rounds_down(ex):
     for sparsity, n_due in ((0.5, 3), (0.99, 6), (0.0, 0)):
         n = int((~made(ex, weight, sparsity)).sum())
         if n == n_due + 1:
-            raise Wrong("The count is rounded up: it goes down, so that something is always left.",
-                        {"7 weights, sparsity": sparsity, "removed by you": n, "due": n_due})  # fmt: skip
+            says = "The number removed is rounded up: round it down, and keep the rest. (Do not round the number kept.)"
+            raise Wrong(says, {"7 weights, sparsity": sparsity, "removed by you": n, "due": n_due})
         same(n, n_due, f"the number removed of 7 weights at sparsity {sparsity}")
 
 
@@ -316,5 +316,5 @@ def test_witness_shows_the_failure(ex):
     if np.allclose((x**2).mean(axis=0), (x**2).mean()):
         raise Wrong("All three inputs are of the same size: then the smallest weight rightly goes.", facts)
     if costs[smallest] <= other:
-        raise Wrong("Here magnitude is right: the smallest weight is the cheapest to remove.", facts)
+        raise Wrong("Here magnitude is right: no other weight is cheaper to remove than the smallest.", facts)
     raise Wrong("The right idea, but the costs differ by less than ten times.", facts)

@@ -43,6 +43,11 @@ def all_equals():
     return 3, [[False, True, False, False], [True, False, False, True]]
 
 
+@wrong("9.1", says="the first in memory", blind=True)
+def negative_is_smaller():
+    return 3, [[True, True, False, False], [True, False, True, True]]  # −0.3 taken for smaller than 0.3
+
+
 # --- 9.2 ---
 
 
@@ -117,6 +122,19 @@ def the_package_own(weight, *, sparsity):
     return compress.magnitude_mask(weight, sparsity=sparsity)
 
 
+@wrong("9.2", says="Do not round the number kept", blind=True)
+def rounds_the_kept(weight, *, sparsity):
+    if not 0 <= sparsity < 1:
+        raise ValueError("sparsity must lie in [0, 1)")
+    if not np.isfinite(weight).all():
+        raise ValueError("weights must be finite")
+    n_kept = int((1 - sparsity) * weight.size)
+    order = np.argsort(abs(weight), axis=None, kind="stable")
+    keep = np.zeros(weight.size, dtype=bool)
+    keep[order[weight.size - n_kept :]] = True
+    return keep.reshape(weight.shape)
+
+
 # --- 9.3 ---
 
 
@@ -158,6 +176,12 @@ def one_pullback(x, keep):
 
 @wrong("9.3", says="frozen")
 def in_place(x, keep):
+    x[~keep] = 0
+    return x, (lambda g: g * keep, None)
+
+
+@wrong("9.3", says="frozen", blind=True)
+def zeros_written_into_x(x, keep):
     x[~keep] = 0
     return x, (lambda g: g * keep, None)
 
@@ -211,6 +235,14 @@ def unchecked(step, begin, end, initial, final):
     return final + (initial - final) * (1 - progress) ** 3
 
 
+@wrong("9.4", says="progress that is cubed", blind=True)
+def cube_inside_the_bracket(step, begin, end, initial, final):
+    if begin >= end:
+        raise ValueError("begin must be below end")
+    progress = min(max((step - begin) / (end - begin), 0), 1)
+    return final + (initial - final) * (1 - progress**3)
+
+
 # --- 9.5 ---
 
 
@@ -242,3 +274,8 @@ def a_tie():
 @wrong("9.5", says="NaN or infinity")
 def infinite():
     return np.array([0.1, 1.0, 1.0]), np.array([[np.inf, 1.0, 1.0]])
+
+
+@wrong("9.5", says="no other weight is cheaper", blind=True)
+def the_table_again():
+    return np.array([3.0, -0.5, 1.0]), np.array([[1.0, 2.0, 1.0]])
