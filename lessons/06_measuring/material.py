@@ -74,7 +74,8 @@ MAC_MISTAKES = {
     "That is one output position. The filters are used at each of them.": 600,
     "The stride is forgotten: the filter takes every second position, in both directions.": 144 * 600,
     "The padding is forgotten: the image becomes 16 × 16 before the filter slides.": 16 * 600,
-    "(12 + 2 · 2 − 5) // 2 is 5, and then + 1: the first position counts, too.": 25 * 600,
+    "5 positions in a row? There are 6. Both sides are padded, and the first position counts, too: "
+    "(12 + 2 · 2 − 5) // 2 + 1.": 25 * 600,
     "Twice too many. A multiply and its add are one MAC; and the stride counts in both directions.": 72 * 600,
     "A bias is added, not multiplied. MACs count products.": 36 * 608,
     "Each filter sees all 3 channels.": 36 * 200,

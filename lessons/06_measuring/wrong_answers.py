@@ -40,6 +40,11 @@ def three_times():
     return 1.5, 2.12, 1200
 
 
+@wrong("6.1", says="One model is asked for", blind=True)
+def images_for_the_difference():
+    return 1.5, 2.12, 7200
+
+
 # --- 6.2 ---
 
 
@@ -84,6 +89,19 @@ def the_package_own(before, after):
     return measure.paired_difference(before, after)
 
 
+@wrong("6.2", says="both agree are left out", blind=True)
+def spread_of_disagreements(before, after):
+    d = np.subtract(after, before, dtype=float)
+    return d.mean(), d[d != 0].std() / math.sqrt(len(d))
+
+
+@wrong("6.2", says="both agree are left out")
+def disagreements_alone(before, after):
+    d = np.subtract(after, before, dtype=float)
+    d = d[d != 0]
+    return d.mean(), d.std() / math.sqrt(len(d))
+
+
 # --- 6.3 ---
 
 
@@ -115,6 +133,14 @@ def other_images():
 @wrong("6.3", says="1 (right) or 0 (wrong)")
 def accuracies():
     return np.full(100, 0.9), np.full(100, 0.91)
+
+
+@wrong("6.3", says="in both directions", blind=True)
+def drawn_independently():
+    rng = np.random.default_rng(0)
+    before = (rng.random(1000) < 0.97).astype(int)
+    after = (rng.random(1000) < 0.96).astype(int)
+    return before, after
 
 
 # --- 6.4 ---
@@ -150,6 +176,12 @@ def shares(labels, predictions, n_classes):
     cells = np.zeros((n_classes, n_classes))
     np.add.at(cells, (labels, predictions), 1)
     return cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
+
+
+@wrong("6.4", says="only know the classes that occur", blind=True)
+def bins_from_smallest_to_largest(labels, predictions, n_classes):
+    counts, _, _ = np.histogram2d(labels, predictions, bins=n_classes)
+    return counts.astype(int)
 
 
 # --- 6.5 ---
@@ -201,6 +233,15 @@ def counts_as_one(confusion):
     return p, r, divided(2 * p * r, p + r)
 
 
+@wrong("6.5", says="P + R was replaced by 1", blind=True)
+def guard_of_counts(confusion):
+    right = np.diag(confusion)
+    precision = right / np.maximum(confusion.sum(axis=0), 1)
+    recall = right / np.maximum(confusion.sum(axis=1), 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1)
+    return precision, recall, f1
+
+
 # --- 6.6 ---
 
 
@@ -232,3 +273,9 @@ def flops():
 @wrong("6.6", says="These are bits")
 def bits():
     return 608, 21_600, 608 * 32
+
+
+@wrong("6.6", says="Both sides are padded", blind=True)
+def padded_on_one_side():
+    side = (12 + 2 - 5) // 2 + 1
+    return 608, side * side * 600, 2432

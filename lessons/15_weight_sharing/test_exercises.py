@@ -48,6 +48,10 @@ def test_the_four_centroids(ex):
         raise Wrong("The mean is not the middle number, nor the middle of the ends: add up, and divide.")
     if np.allclose(came[:2], (16, 17)):
         raise Wrong("These are sums. A centroid is the mean of its members: divide by how many there are.")
+    if np.allclose(came[:2], (3.8, 29 / 3), rtol=0.01):
+        raise Wrong("The old centroid was averaged, too. It is no member: a mean is over the numbers alone.")
+    if np.allclose(came[:2], material.START):
+        raise Wrong("Your first two are the centroids at the beginning. Those after the first step are due.")
     if np.allclose(came[:2], due[:2]) and np.allclose(came[2:], (1.5, 7.5)):
         raise Wrong("Your last two are those after the third step. In the second, one number moves.")
     if np.allclose(came, [due[1], due[0], due[3], due[2]]):
@@ -81,6 +85,8 @@ def test_lloyd_step_by_hand(ex):
                 raise Wrong("These are the sums of the members. Divide by the counts.")
             if np.allclose(numbers, (2, 4)) and np.allclose(how_many, (0.5, 8)):
                 raise Wrong("Means and counts are exchanged: return means, counts")
+            if np.allclose(numbers, (2, 12.5)):
+                raise Wrong("Here k-means ends. Only one step is due: label once, take the means once.")
             if np.allclose(how_many, (2, 6)):
                 raise Wrong("These counts are running totals. Take differences: np.diff.")
             if np.allclose(numbers, (1, 2)):
@@ -180,14 +186,15 @@ def test_lookup_pullback_sums_over_members(ex):
 
 @task("15.3", hints=["np.bincount counts in float64. sums.astype(codebook.dtype) gives the codebook's type."])
 def test_lookup_keeps_the_type(ex):
-    """float32 in, float32 out: the value and the gradient."""
-    value, pullback = material.ask_rule(ex, CODEBOOK.astype(np.float32), LABELS.copy())
-    for name, array in (("value", value), ("gradient", pullback(G.astype(np.float32)))):
-        if array is Ellipsis:
-            raise NotWritten
-        if getattr(array, "dtype", None) != np.float32:
-            facts = {"yours": getattr(array, "dtype", type(array).__name__), "due": "float32"}
-            raise Wrong(f"The {name} has another type.", facts)
+    """The value and the gradient have the codebook's type: float32 in, float32 out; float64 in, float64 out."""
+    for kind in ("float32", "float64"):
+        value, pullback = material.ask_rule(ex, CODEBOOK.astype(kind), LABELS.copy())
+        for name, array in (("value", value), ("gradient", pullback(G.astype(kind)))):
+            if array is Ellipsis:
+                raise NotWritten
+            if getattr(array, "dtype", None) != kind:
+                facts = {"codebook": kind, "yours": getattr(array, "dtype", type(array).__name__), "due": kind}
+                raise Wrong(f"The {name} has another type. Take that of the codebook: codebook.dtype.", facts)
 
 
 @task("15.3")

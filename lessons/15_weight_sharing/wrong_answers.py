@@ -34,6 +34,17 @@ def one_step_too_far():
     return 4.0, 8.5, 1.5, 7.5
 
 
+@wrong("15.1", says="The old centroid was averaged", blind=True)
+def old_centroid_as_a_member():
+    low_1, high_1 = (0 + 3 + 6 + 7 + 3) / 5, (8 + 9 + 12) / 3
+    return low_1, high_1, (0 + 3 + 6 + low_1) / 4, (7 + 8 + 9 + high_1) / 4
+
+
+@wrong("15.1", says="the centroids at the beginning")
+def read_from_the_start():
+    return 3.0, 12.0, 4.0, 8.5
+
+
 # --- 15.2 ---
 
 
@@ -92,6 +103,19 @@ def only_labelled(x, centroids):
     labels = labelled(x, centroids)
     filled = np.unique(labels)
     return centroids[filled], np.bincount(labels)[filled]
+
+
+@wrong("15.2", says="Only one step is due", blind=True)
+def until_nothing_changes(x, centroids):
+    means = np.asarray(centroids, dtype=float)
+    while True:
+        labels = np.searchsorted((means[:-1] + means[1:]) / 2, x)
+        counts = np.bincount(labels, minlength=len(means))
+        sums = np.bincount(labels, weights=x, minlength=len(means))
+        new = sums[counts > 0] / counts[counts > 0]
+        if len(new) == len(means) and np.allclose(new, means):
+            return new, counts[counts > 0]
+        means = new
 
 
 # --- 15.3 ---
@@ -155,6 +179,15 @@ def in_float64(codebook, labels):
     return codebook[labels], (grad_codebook, None)
 
 
+@wrong("15.3", says="Take that of the codebook", blind=True)
+def always_float32(codebook, labels):
+    def pull_codebook(g):
+        sums = np.bincount(labels.reshape(-1), weights=g.reshape(-1), minlength=len(codebook))
+        return sums.astype(np.float32)
+
+    return codebook[labels], (pull_codebook, None)
+
+
 # --- 15.4 ---
 
 
@@ -183,6 +216,11 @@ def not_rounded(n_values):
     return math.log2(n_values)
 
 
+@wrong("15.4", says="no label at all: 0 bits", blind=True)
+def digits_of_the_largest_label(n_values):
+    return len(bin(n_values - 1)) - 2
+
+
 # --- 15.5 ---
 
 
@@ -209,3 +247,8 @@ def two_labels():
 @wrong("15.5", says="differ too little")
 def one_sum_rules():
     return np.array([0, 0, 0, 0, 1, 2]), np.array([9.0, 9.0, 9.0, 9.0, 0.1, 0.1])
+
+
+@wrong("15.5", says="differ too little", blind=True)
+def one_label_changed():
+    return np.array([0, 1, 2, 0, 1, 1]), np.array([3.0, -1.0, 0.5, 1.0, 2.0, 0.5])

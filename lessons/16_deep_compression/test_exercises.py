@@ -53,6 +53,9 @@ def test_lengths_by_hand(ex):
     lengths, _ = two_parts(ex())
     due, _ = ex.reference()
     facts = {"yours": lengths.astype(int).tolist(), "bits": cost(COUNTS, lengths), "counts": COUNTS}
+    for shift, says in (-1, "short: the last merger counts, too."), (1, "long: only mergers count."):
+        if (lengths == np.add(due, shift)).all():
+            raise Wrong(f"Every length is one too {says}", facts)
     if (lengths < 1).any() or kraft(lengths) > 1:
         says = "There is no room for these codes: Σ 2^−length is above 1. One code would begin another."
         raise Wrong(says, {"yours": facts["yours"], "Σ 2^−length": kraft(lengths)})
@@ -135,6 +138,8 @@ def test_entropy_with_symbols_that_never_occur(ex):
         came = ex(np.array([0, 8, 4, 0, 2, 2]))
     if np.size(came) == 1 and np.isnan(float(np.squeeze(came))):
         raise Wrong("It is NaN: 0 · log₂ 0. A symbol that never occurs has to be left out.")
+    if np.size(came) == 1 and np.isclose(float(np.squeeze(came)), ex.reference(np.array([1, 8, 4, 1, 2, 2]))):
+        raise Wrong("A symbol that never occurs was counted once. Its p is 0: it has to be left out.")
     same(came, 1.75, "the entropy of counts 0, 8, 4, 0, 2, 2")
     with np.errstate(all="ignore"):
         same(ex(np.array([0, 5, 0])), 0.0, "the entropy of a single symbol, counts 0, 5, 0,")
@@ -174,6 +179,8 @@ def test_witness_has_two_readings(ex):
     facts = {first: bits[0], second: bits[1]}
     if first == second:
         raise Wrong("Both messages are the same. That their bits agree is no wonder.", facts)
+    if bits[0] != bits[1] and (bits[0].startswith(bits[1]) or bits[1].startswith(bits[0])):
+        raise Wrong("One only begins like the other. All bits must be the same: go on with the shorter.", facts)
     if bits[0] != bits[1]:
         raise Wrong("These two have different bits, so a reader can tell them apart.", facts)
 
@@ -291,6 +298,9 @@ def judge_symbols(came, positions, bits):
         raise Wrong("There is one symbol for each value, so a long gap is cut. Fillers are missing.", facts)
     if len(came) and came.max() > filler:
         raise Wrong(f"A symbol is above {filler}, the largest of {bits} bits. Write several fillers.", facts)
+    stored_zero = [s for gap in gaps for s in [filler] * (gap // (filler + 1)) + [gap % (filler + 1)]]
+    if came.tolist() == stored_zero:  # as in the paper
+        raise Wrong(f"A filler skips {filler} zeros, not {filler + 1}: no value comes after them.", facts)
     first = next((i for i, (c, d) in enumerate(zip(came.tolist(), due)) if c != d), 0)
     if due[first] == 0 and due[first - 1] == filler:
         raise Wrong(f"A gap of exactly {filler} reads as a filler. Write it {filler}, then 0.", facts)

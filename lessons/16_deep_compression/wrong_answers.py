@@ -46,6 +46,16 @@ def asked_the_package():
     return lengths.tolist(), int(lengths @ np.array([7, 5, 4, 3, 1]))
 
 
+@wrong("16.1", says="the last merger counts, too", blind=True)
+def without_the_last_merger():
+    return [1, 1, 1, 2, 2], 24
+
+
+@wrong("16.1", says="only mergers count")
+def root_counted_by_hand():
+    return [3, 3, 3, 4, 4], 64
+
+
 # --- 16.2 ---
 
 
@@ -96,6 +106,13 @@ def fixed_bits(counts):
     return np.log2(np.count_nonzero(counts))
 
 
+@wrong("16.2", says="was counted once", blind=True)
+def zeros_counted_once(counts):
+    counts = np.maximum(counts, 1)
+    p = counts / counts.sum()
+    return float((p * np.log2(1 / p)).sum())
+
+
 # --- 16.3 ---
 
 
@@ -122,6 +139,11 @@ def empty():
 @wrong("16.3", says="the letters a to e")
 def other_letters():
     return "f", "aa"
+
+
+@wrong("16.3", says="only begins like the other", blind=True)
+def one_begins_the_other():
+    return "a", "c"
 
 
 # --- 16.4 ---
@@ -210,6 +232,22 @@ def only_the_last_merger(counts):
     return depth
 
 
+@wrong("16.4", says="The root has depth 0", blind=True)
+def loop_over_the_root_too(counts):
+    n_leaves = len(counts)
+    heap = [(count, leaf) for leaf, count in enumerate(counts)]
+    heapq.heapify(heap)
+    parent = [0] * (2 * n_leaves - 1)
+    for node in range(n_leaves, 2 * n_leaves - 1):
+        first, second = heapq.heappop(heap), heapq.heappop(heap)
+        parent[first[1]] = parent[second[1]] = node
+        heapq.heappush(heap, (first[0] + second[0], node))
+    depth = [0] * (2 * n_leaves - 1)
+    for node in range(2 * n_leaves - 2, -1, -1):
+        depth[node] = depth[parent[node]] + 1
+    return depth[:n_leaves]
+
+
 # --- 16.5 ---
 
 
@@ -256,7 +294,7 @@ def at_most_one_filler(positions, bits):
     return walk(positions, bits, lambda gap, f: int(gap >= f), lambda gap, f: gap - f * (gap >= f))
 
 
-@wrong("16.5", says="These are other symbols")
+@wrong("16.5", says="A filler skips 7 zeros, not 8")
 def filler_is_a_value_too(positions, bits):
     """The filler taken for seven zeros and one more place, as in formats whose filler is a stored zero."""
     return walk(positions, bits, lambda gap, f: gap // (f + 1), lambda gap, f: gap % (f + 1))
@@ -265,3 +303,14 @@ def filler_is_a_value_too(positions, bits):
 @wrong("16.5", says="return np.array")
 def a_list(positions, bits):
     return walk(positions, bits, lambda gap, f: gap // f, lambda gap, f: gap % f).tolist()
+
+
+@wrong("16.5", says="no value comes after them", blind=True)
+def filler_of_the_paper(positions, bits):
+    filler, symbols = 2**bits - 1, []
+    for gap in np.diff(positions, prepend=-1) - 1:
+        while gap > filler:
+            symbols.append(filler)
+            gap -= filler + 1
+        symbols.append(gap)
+    return np.array(symbols)
