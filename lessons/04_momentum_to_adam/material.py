@@ -155,6 +155,8 @@ BALLS = {
         three_steps(lambda b, g: 0.5 * b + g, slope=lambda theta: 8.0),
     "Your memory never fades: b ← b + g. It keeps only half: b ← 0.5·b + g.":
         three_steps(lambda b, g: b + g),
+    "You let the ball stop where the gradient is 0. The memory b is not 0 there: θ ← θ − lr·b moves on.":
+        three_steps(lambda b, g: 0.5 * b + g if g else 0.0),
 }  # fmt: skip
 ADAMS = {
     "Adam divides by the size of the gradient. A step of 0.1 · 300 is that of gradient descent.": (32, 62),

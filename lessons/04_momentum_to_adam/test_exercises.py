@@ -103,6 +103,11 @@ def test_nesterov_looks_one_step_ahead(ex):
         "You return momentum · b: g is missing.": 0.9 * b,
         "You return b + momentum · b. It is g, not b, that momentum · b is added to.": 1.9 * b,
     })  # fmt: skip
+    if material.close(kept, came):
+        raise Wrong(
+            "What you return is also kept as the memory. Keep the new b in state, as without nesterov; "
+            "g + momentum · b is only returned."
+        )
     same(kept, b, "the memory that is kept in state, with nesterov,")
     same(came, GRADIENTS + 0.9 * b, "Nesterov's direction (rows: steps 1 to 4)")
 
@@ -149,6 +154,7 @@ def test_the_first_step_is_lr_in_size(ex):
         "This is 3.16 times too large: the correction of m and v is missing.": 0.158114 * sign,
         "v is not corrected: divide it by 1 − β₂ᵗ.": 1.58114 * sign,
         "m is not corrected: divide it by 1 − β₁ᵗ.": 0.005 * sign,
+        "The root of v is divided by 1 − β₂ᵗ. First correct v, then take the root.": 0.00158114 * sign,
         "lr is missing: `update` subtracts what you return.": sign,
         "The square root of v̂ is missing.": 0.05 / g[0],
         "Every sign is turned. `update` subtracts what you return: return lr · m̂ / (√v̂ + ε).": -0.05 * sign,
@@ -166,15 +172,24 @@ def test_the_second_step_remembers_the_first(ex):
     """For g = 10 and then −10, with betas (0.5, 0.96), the steps are lr and −lr / 3."""
     came, state = adapted(ex, np.array([[10.0, -10.0], [-10.0, 10.0]]), lr=0.3, betas=(0.5, 0.96))
     facts = {f"your {name}": np.round(np.array(state[name], dtype=float), 3) for name in "mv"}
+    if not np.isfinite(came).all():
+        raise Wrong("Step 2 is not finite. Is the correction 1 − beta**t, with a power, not beta * t?", facts)
+    due = [[-2.5, 2.5], [7.84, 7.84]]
+    forgets = "It forgets the first step: put the new m and v back into state."
+    if material.close([state["m"], state["v"]], due):
+        forgets = "Your m is right, but the step does not follow from it: m̂ is m, not g, over 1 − beta1**t."
     name_it(came[:, 0], {
-        "It forgets the first step: put the new m and v back into state.": (0.3, -0.3),
+        forgets: (0.3, -0.3),
         "The betas are exchanged: beta1 keeps m, beta2 keeps v.": (0.3, -0.3 * 0.020408),
         "In step 2 the correction is that of step 1: it is 1 − beta**t, with the power t.": (0.3, -0.107143),
+        "The power t is around the bracket, (1 − beta)**t. Only beta has it: 1 − beta**t.": (0.3, -0.0428571),
+        "The corrected m̂ goes back into state. Keep m and v as they are, and correct only for the step.":
+            (0.3, 0.0),
     }, facts)  # fmt: skip
     if not (np.any(state["m"]) and np.any(state["v"])):
         raise Wrong("state is as it was: put the new m and v back into state.", facts)
     same(came, [[0.3, -0.3], [-0.1, 0.1]], "the step", labels=("step 1", "step 2"), rtol=1e-4)
-    same([state["m"], state["v"]], [[-2.5, 2.5], [7.84, 7.84]], "state after step 2 (rows: m, v)")
+    same([state["m"], state["v"]], due, "state after step 2 (rows: m, v)")
 
 
 @task("4.3", points=2, hints=["Compare, step by step, with slow_adam in the lesson: the specification."])

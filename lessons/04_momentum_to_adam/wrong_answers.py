@@ -37,9 +37,14 @@ def adam_uphill():
     return 4.0, 0.0, -2.0, 1.9, 1.8
 
 
-@wrong("4.1", says="ball_3")
+@wrong("4.1", says="The memory b is not 0 there")
 def stops_at_the_minimum():
     return 4.0, 0.0, 0.0, 2.1, 2.2  # where g = 0 it stops: but b is not 0
+
+
+@wrong("4.1", says="The memory b is not 0 there", blind=True)
+def no_slope_no_step():
+    return 4.0, 0.0, 0.0, 2.1, 2.2
 
 
 # --- 4.2 ---
@@ -108,7 +113,7 @@ def nesterov_with_old(self, g, state, t):
     return g + self.momentum * old if self.nesterov else b
 
 
-@wrong("4.2", says="kept in state, with nesterov")
+@wrong("4.2", says="also kept as the memory")
 def nesterov_kept(self, g, state, t):
     b = self.momentum * state["b"] + g
     state["b"] = g + self.momentum * b if self.nesterov else b
@@ -120,6 +125,15 @@ def writes_into_g(self, g, state, t):
     g += self.momentum * state["b"]
     state["b"] = g
     return g
+
+
+@wrong("4.2", says="also kept as the memory", blind=True)
+def one_name_for_both(self, g, state, t):
+    b = self.momentum * state["b"] + g
+    if self.nesterov:
+        b = g + self.momentum * b
+    state["b"] = b
+    return b
 
 
 # --- 4.3; the lesson runs two of these ---
@@ -200,6 +214,41 @@ def lifted(self, g, state, t):
     return self.lr * c / (1 - beta1**t) * m / (np.sqrt(v) + c * self.eps)
 
 
+@wrong("4.3", says="First correct v, then take the root")
+def root_before_correction(self, g, state, t):
+    beta1, beta2, m, v = averages(self, g, state)
+    return self.lr * m / (1 - beta1**t) / (v**0.5 / (1 - beta2**t) + self.eps)
+
+
+@wrong("4.3", says="with a power, not beta * t")
+def product_for_power(self, g, state, t):
+    beta1, beta2, m, v = averages(self, g, state)
+    return self.lr * m / (1 - beta1 * t) / ((v / (1 - beta2 * t)) ** 0.5 + self.eps)
+
+
+@wrong("4.3", says="The corrected m̂ goes back into state")
+def corrected_is_kept(self, g, state, t):
+    beta1, beta2, _, v = averages(self, g, state)
+    state["m"] = state["m"] / (1 - beta1**t)
+    return self.lr * state["m"] / ((v / (1 - beta2**t)) ** 0.5 + self.eps)
+
+
+@wrong("4.3", says="m̂ is m, not g")
+def gradient_for_m(self, g, state, t):
+    _, beta2, _, v = averages(self, g, state)
+    return self.lr * g / ((v / (1 - beta2**t)) ** 0.5 + self.eps)
+
+
+@wrong("4.3", says="Only beta has it: 1 − beta**t", blind=True)
+def power_around_the_bracket(self, g, state, t):
+    beta1, beta2 = self.betas
+    state["m"] = beta1 * state["m"] + (1 - beta1) * g
+    state["v"] = beta2 * state["v"] + (1 - beta2) * g**2
+    m_hat = state["m"] / (1 - beta1) ** t
+    v_hat = state["v"] / (1 - beta2) ** t
+    return self.lr * m_hat / (v_hat**0.5 + self.eps)
+
+
 # --- 4.4 ---
 
 
@@ -238,6 +287,11 @@ def same_amount(self, theta, g, state, t):
     return theta - self.lr * self.weight_decay * np.sign(theta) - self.adapted(g, state, t)
 
 
+@wrong("4.4", says="lr is applied twice", blind=True)
+def lr_around_both(self, theta, g, state, t):
+    return theta - self.lr * (self.adapted(g, state, t) + self.weight_decay * theta)
+
+
 # --- 4.5 ---
 
 
@@ -269,3 +323,9 @@ def infinite():
 @wrong("4.5", says="so small that eps matters")
 def tiny():
     return 4e-9, -1e-9, -1e-9
+
+
+@wrong("4.5", says="the majority is right", blind=True)
+def largest_wins():
+    a, b, c = 3.0, 3.0, -5.0
+    return a, b, c
