@@ -51,10 +51,18 @@ def put_back(columns, shape, kernel_size, stride, padding, add=True):
     return framed[:, :, padding : padding + height, padding : padding + width]
 
 
-def mixed_up(due, shape, kernel_size):
-    """The right columns in the classic wrong orders of axes: what to say -> the array."""
+def mixed_up(due, shape, kernel_size, n_rows):
+    """The right columns in the classic wrong orders: what to say -> the array, NaN where nothing is written.
+
+    `n_rows` is P, the number of rows of the output.
+    """
     n, c, kk, places = shape[0], shape[1], int(np.prod(kernel_size)), due.shape[2]
     blocks = due.reshape(n, c, kk, places)
+    p, q = np.divmod(np.arange(places), places // n_rows)  # of each window
+    by_height = np.full_like(due, np.nan)
+    for old, new in enumerate(p * n_rows + q):
+        if new < places:
+            by_height[:, :, new] = due[:, :, old]
     turned = blocks.reshape(n, c, *kernel_size, places)[:, :, ::-1, ::-1].reshape(due.shape)
     return {
         "Windows lie in the rows. Here each window is a column: (N, C·kh·kw, P·Q).": due.swapaxes(1, 2),
@@ -63,6 +71,9 @@ def mixed_up(due, shape, kernel_size):
         "The order inside a column is (i, j, c). PyTorch's is (c, i, j): channel 0 comes first.":
             blocks.swapaxes(1, 2).reshape(due.shape),
         "Each window is turned by 180°: pixel (i, j) of the window is x[p·s + i, q·s + j].": turned,
+        "Window (p, q) went to column p·P + q. A row of the output has Q windows, not P: p·Q + q.": by_height,
+        "The windows are read column by column. Row by row is due: all q of p = 0 come first.":
+            due[:, :, np.argsort(q, kind="stable")],
     }  # fmt: skip
 
 

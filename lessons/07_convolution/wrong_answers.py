@@ -38,6 +38,14 @@ def sign_lost():
     return 3, 3, 3, -1
 
 
+@wrong("7.1", says="padding moves the windows by one pixel", blind=True)
+def frame_for_the_corner_alone():
+    rows, columns = 3, 3
+    y_00 = -1 * 3  # with the frame
+    y_11 = 1 * 5 + 2 * 1 + 0 * 0 - 1 * 1  # from x[2, 2], as if there were none
+    return rows, columns, y_00, y_11
+
+
 # --- 7.2 ---
 
 
@@ -69,6 +77,12 @@ def stride_ignored(size, kernel_size, stride=1, padding=0):
 @wrong("7.2", says="add the padding before you divide")
 def padding_outside(size, kernel_size, stride=1, padding=0):
     return (size - kernel_size) // stride + 1 + 2 * padding
+
+
+@wrong("7.2", says="add the padding before you divide", blind=True)
+def each_zero_is_a_place(size, kernel_size, stride=1, padding=0):
+    n_inside = (size - kernel_size) // stride + 1
+    return n_inside + 2 * padding
 
 
 # --- 7.3 ---
@@ -136,6 +150,29 @@ def always_float64(x, kernel_size, *, stride=1, padding=0):
     return found.transpose(0, 1, 4, 5, 2, 3).reshape(n, c * kh * kw, p * q)
 
 
+def by_loops(x, kernel_size, stride, padding, number):
+    """Window by window; `number(a, b, p, q)` is the column into which a student puts window (a, b)."""
+    (kh, kw), (sh, sw) = conv.pair(kernel_size, "kernel_size"), conv.pair(stride, "stride")
+    (ph, pw), (n, c, height, width) = conv.pair(padding, "padding"), x.shape
+    p, q = conv.conv_output_size(height, kh, sh, ph), conv.conv_output_size(width, kw, sw, pw)
+    x = padded(x, padding)
+    columns = np.zeros((n, c * kh * kw, p * q), dtype=x.dtype)
+    for a, b in np.ndindex(p, q):
+        window = x[:, :, a * sh : a * sh + kh, b * sw : b * sw + kw]
+        columns[:, :, number(a, b, p, q)] = window.reshape(n, c * kh * kw)
+    return columns
+
+
+@wrong("7.3", says="not P: p·Q + q", blind=True)
+def numbered_by_the_height(x, kernel_size, *, stride=1, padding=0):
+    return by_loops(x, kernel_size, stride, padding, lambda a, b, p, q: a * p + b)
+
+
+@wrong("7.3", says="read column by column")
+def numbered_column_by_column(x, kernel_size, *, stride=1, padding=0):
+    return by_loops(x, kernel_size, stride, padding, lambda a, b, p, q: b * p + a)
+
+
 # --- 7.4 ---
 
 
@@ -198,6 +235,20 @@ def gradient_in_float64(columns, output_size, kernel_size, *, stride=1, padding=
     return inside(x, output_size, padding)
 
 
+@wrong("7.4", says="the slice ph:-ph is 0:0", blind=True)
+def cut_by_minus_zero(columns, output_size, kernel_size, *, stride=1, padding=0):
+    ph, pw = conv.pair(padding, "padding")
+    x = put(columns, output_size, kernel_size, stride, padding, added)
+    return x[:, :, ph:-ph, pw:-pw]
+
+
+@wrong("7.4", says="The cut ends too early")
+def cut_without_moving_the_end(columns, output_size, kernel_size, *, stride=1, padding=0):
+    (ph, pw), (height, width) = conv.pair(padding, "padding"), output_size
+    x = put(columns, output_size, kernel_size, stride, padding, added)
+    return x[:, :, ph:height, pw:width]
+
+
 # --- 7.5 ---
 
 
@@ -224,3 +275,14 @@ def lying():
 @wrong("7.5", says="the mean of the two numbers")
 def mean_of_both():
     return np.array([[1.0, 2.0], [4.0, 4.0], [5.0, 6.0], [7.0, 8.0]]), (0, 1), 3.0
+
+
+@wrong("7.5", says="added the same place of both windows", blind=True)
+def pixel_of_the_window():
+    columns = np.array([[1, 2], [3, 4], [5, 6], [7, 8]])
+    return columns, (0, 1), 3 + 4  # (0, 1) of each window, not of the image
+
+
+@wrong("7.5", says="belong to columns 0 and 2 of the image")
+def windows_exchanged():
+    return np.array([[1, 0], [2, 3], [4, 1], [5, 9]]), (1, 1), 4 + 9

@@ -128,8 +128,12 @@ def test_one_line_for_each_channel_and_none_with_scale_zero(ex):
     for symmetric, due in ((True, [1 / 7, 5.1 / 7]), (False, [2 / 15, 5.1 / 15])):
         with np.errstate(all="ignore"):  # 0 / 0 has its own sentence, below
             scale, zero_point = parts(ex(low, high, bits=4, symmetric=symmetric), 2, LINE)
+        if np.shape(scale) == () or np.shape(scale) == (3,) and np.allclose(scale, scale[0]):
+            says = "One scale came for three ranges. Compare range by range: np.maximum(a, b), no np.max over all."
+            raise Wrong(says, {"yours": scale})
         if np.shape(scale) != (3,) or np.shape(zero_point) != (3,):
-            raise Wrong("Three ranges need three scales and three zero points.", {"yours": repr(scale)})
+            facts = {"scale": f"shape {np.shape(scale)}", "zero_point": f"shape {np.shape(zero_point)}"}
+            raise Wrong("Three ranges need three scales and three zero points.", facts)
         same(np.array(scale, dtype=float)[[0, 2]], due, "the scales of channels 0 and 2", rtol=1e-5)
         if not 0 < scale[1] < np.inf or not np.isfinite(zero_point[1]):
             raise Wrong("A channel of zeros has the range [0, 0]. A scale of 0 is divided by later.")
@@ -172,7 +176,12 @@ def test_clips_and_then_casts(ex):
     came = ex(x, np.array(0.1), np.array(0, np.int32))
     if np.shape(came) == x.shape and came[2] < 0:
         raise Wrong("It casts before it clips: 150 steps wrap round in an int8.", {"yours": came[2]})
-    due, wrongs = [127, 127, 127, 127, -127, 127], {"It does not clip. 8 bits hold no 150.": np.rint(x / 0.1)}
+    wrongs = {
+        "It does not clip. 8 bits hold no 150.": np.rint(x / 0.1),
+        "It clips at −128, the end of the affine line. The symmetric line, asked for here, ends at −127: "
+        "integer_range(bits, symmetric).": [127, 127, 127, 127, -128, 127],
+    }
+    due = [127, 127, 127, 127, -127, 127]
     expect(came, due, "q of (12.7, 12.8, 15, 25.6, −15, 1000) with scale 0.1", wrongs)
     shifted = ex(np.array([9.0, -9.0]), np.array(1.0), np.array(5, np.int32), bits=4, symmetric=False)
     mistake = "It clips before it adds the zero point. The integers must fit, so clip the sum."
@@ -194,7 +203,9 @@ def test_integers_of_each_width(ex):
             if came_as != kind:
                 raise Wrong(f"The type for {bits} bits is another one.", {"due": np.dtype(kind)})
             mistake = "Symmetric integers begin one later, so that −q is there for each q."
-            wrongs = {mistake: affine.integer_range(bits, False)} if symmetric else {}
+            if not symmetric:
+                mistake = "That is where the symmetric integers begin. The affine line uses the lowest, too."
+            wrongs = {mistake: affine.integer_range(bits, not symmetric)}
             due, name = affine.integer_range(bits, symmetric), "symmetric" if symmetric else "affine"
             expect(came, due, f"the two ends of {bits} bits, {name},", wrongs)
 
@@ -312,9 +323,14 @@ def test_each_number_fails_in_its_own_way(ex):
     came, right = material.both(numbers := parts(ex(), 3, "return turned, lost, hidden"))
     names = ("x", "wrong way", "right way")
     facts = [dict(zip(names, np.round(three, 2).tolist())) for three in zip(numbers, came, right)]
+    as_steps, _ = material.both(np.array(numbers, dtype=float) * material.SCALE)
+    if as_steps[0] < 0 and np.allclose(as_steps[1:], (0, 12.7)):
+        raise Wrong("These are steps. Numbers are due: each step is 0.1 long.", facts[0])
+    beyond = np.rint(np.array(numbers, dtype=float) / material.SCALE) - (0, 0, 127)  # whole rounds are due
+    short = [" One round of an int8 is 256 steps, not 255." if steps % 255 == 0 else "" for steps in beyond]
     if came[0] >= 0:
         raise Wrong("turned does not come back negative.", facts[0])
     if came[1]:
-        raise Wrong("lost does not come back as 0.", facts[1])
+        raise Wrong(f"lost does not come back as 0.{short[1]}", facts[1])
     if abs(came[2] - right[2]) > 1e-9:
-        raise Wrong("hidden shows the mistake: the two ways differ there.", facts[2])
+        raise Wrong(f"hidden shows the mistake: the two ways differ there.{short[2]}", facts[2])

@@ -54,6 +54,13 @@ def nothing_lost():
     return 0.4, -4, 2, 2.3
 
 
+@wrong("12.1", says="count up", blind=True)
+def sign_of_low_lost():
+    scale, zero_point = 6 / 15, -8 - 4  # due is −8 − (−4)
+    q = 6 + zero_point
+    return scale, zero_point, q, 0.4 * (q - zero_point)
+
+
 # --- 12.2 ---
 
 
@@ -117,6 +124,22 @@ def scale_of_zero(low, high, *, bits=8, symmetric=True):
         return np.maximum(high, -low) / (2 ** (bits - 1) - 1), np.zeros(np.shape(low))
     scale = (high - low) / (2**bits - 1)
     return scale, -(2 ** (bits - 1)) - np.rint(low / scale)
+
+
+@wrong("12.2", says="One scale came for three ranges", blind=True)
+def largest_of_all_channels(low, high, *, bits=8, symmetric=True):
+    if not symmetric:
+        return right_line(low, high, bits, symmetric)
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scale = np.max(np.abs([low, high])) / integer_range(bits, symmetric)[1]  # no axis: over the channels, too
+    scale = np.where(scale == 0, 1.0, scale)
+    return scale, np.zeros(scale.shape, dtype=int)
+
+
+@wrong("12.2", says="need three scales and three zero points")
+def one_zero_for_all(low, high, *, bits=8, symmetric=True):
+    scale, zero_point = right_line(low, high, bits, symmetric)
+    return scale, 0 if symmetric else zero_point
 
 
 # --- 12.3 ---
@@ -195,6 +218,19 @@ def by_the_package(x, scale, zero_point, *, bits=8, axis=None, symmetric=True):
     return codec.quantize(x, bits=bits, axis=axis, symmetric=symmetric)[0]
 
 
+@wrong("12.3", says="It clips at −128", blind=True)
+def ends_of_the_slow_loop(x, scale, zero_point, *, bits=8, axis=None, symmetric=True):
+    lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1  # right for the affine line only
+    steps = np.rint(x / along(scale, x, axis)) + along(zero_point, x, axis)
+    return np.clip(steps, lowest, highest).astype(np.int8 if bits <= 8 else np.int16)
+
+
+@wrong("12.3", says="The affine line uses the lowest, too")
+def always_symmetric_ends(x, scale, zero_point, *, bits=8, axis=None, symmetric=True):
+    steps = np.rint(x / along(scale, x, axis)) + along(zero_point, x, axis)
+    return np.clip(steps, *integer_range(bits)).astype(np.int8 if bits <= 8 else np.int16)
+
+
 # --- 12.4 ---
 
 
@@ -237,6 +273,13 @@ def no_axis(x, percent=99.9, *, axis=None):
     return np.percentile(x, 100 - percent), np.percentile(x, percent)
 
 
+@wrong("12.4", says="percentile of |x|", blind=True)
+def mirrored(x, percent=99.9, *, axis=None):
+    high = np.percentile(np.abs(x), percent, axis=other_axes(x, axis))  # as if x lay evenly around 0
+    low = -high
+    return low, high
+
+
 # --- 12.5 ---
 
 
@@ -263,3 +306,20 @@ def inside():
 @wrong("12.5", says="is still in range")
 def minus_to_plus():
     return -15.0, 25.6, 38.3
+
+
+@wrong("12.5", says="One round of an int8 is 256 steps", blind=True)
+def rounds_of_255():
+    turned, lost = 12.8, 25.6
+    hidden = 25.5 + 12.7  # 382 steps come back as 126
+    return turned, lost, hidden
+
+
+@wrong("12.5", says="One round of an int8 is 256 steps")
+def lost_after_255():
+    return 15.0, 25.5, 38.3
+
+
+@wrong("12.5", says="These are steps")
+def steps_not_numbers():
+    return 150, 256, 383
