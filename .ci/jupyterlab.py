@@ -31,11 +31,15 @@ return {
 };
 """
 SEEN = """
-const box = document.querySelector('.jp-WindowedPanel-outer') || document.querySelector('.jp-Notebook');
+const page = jupyterapp.shell.currentWidget.node;
+const box = page.querySelector('.jp-WindowedPanel-outer') || page.querySelector('.jp-Notebook');
 box.scrollTop = arguments[0];
 return [box.scrollHeight, box.clientHeight];
 """
-SHOWN = "return [...document.querySelectorAll('.jp-RenderedImage img')].filter(i => i.naturalWidth > 100).map(i => i.src.length + i.src.slice(-40))"
+SHOWN = """
+const images = [...jupyterapp.shell.currentWidget.node.querySelectorAll('.jp-RenderedImage img')];
+return images.filter(i => i.naturalWidth > 100).map(i => i.src.length + i.src.slice(-40));
+"""
 
 
 def main(out, *chosen):
@@ -52,7 +56,7 @@ def main(out, *chosen):
         browser = open_browser()
         try:
             for number, name in names.items():
-                problems += look(browser, f"http://127.0.0.1:{port}/lab/tree/{name}", number, out)
+                problems += look(browser, f"http://127.0.0.1:{port}/lab/tree/{name}?reset", number, out)
         finally:
             browser.quit()
             server.terminate()
@@ -83,7 +87,7 @@ def look(browser, address, number, out):
     ready = "return jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
     until(lambda: browser.get(address) or True, "the server answers")
     until(lambda: browser.execute_script(ready) == "idle", "the kernel is ready")
-    browser.execute_script("jupyterapp.commands.execute('application:toggle-left-area')")
+    browser.execute_script("jupyterapp.shell.collapseLeft()")
     browser.execute_script("jupyterapp.commands.execute('notebook:run-all-cells')")
 
     def done():

@@ -7,6 +7,7 @@ import pytest
 
 from tinyopt import Tensor, differentiable, gradcheck, ops
 from tinyopt.errors import DtypeError
+from tinyopt.gradcheck import central_differences
 
 SQUARE = np.array([[0.5, -1.5], [2.0, 3.0]])
 
@@ -125,3 +126,22 @@ def test_gradcheck_is_public_also_after_its_module_was_imported():
     import tinyopt.gradcheck  # noqa: F401  (must not hide the function)
 
     assert tinyopt.gradcheck is gradcheck and callable(gradcheck)
+
+
+def test_central_differences_of_a_cube_are_off_by_exactly_h_squared():
+    x = np.array([[1.0, -2.0], [0.5, 3.0]])
+    slopes = central_differences(lambda v: (v**3).sum(), x, h=0.25)
+    assert np.allclose(slopes, 3 * x**2 + 0.25**2, rtol=1e-12)
+
+
+def test_central_differences_of_a_quadratic_form_are_its_gradient():
+    matrix = np.random.default_rng(0).standard_normal((4, 4))
+    x = np.random.default_rng(1).standard_normal(4)
+    assert np.allclose(central_differences(lambda v: v @ matrix @ v, x), (matrix + matrix.T) @ x, rtol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_central_differences_work_in_float64_and_leave_x_alone(dtype):
+    x = np.array([2, 5], dtype=dtype)
+    assert np.allclose(central_differences(lambda v: v[0] * v[1], x), [5, 2], rtol=1e-9)
+    assert x.dtype == dtype and x.tolist() == [2, 5]

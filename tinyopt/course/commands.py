@@ -22,7 +22,7 @@ def listing():
     return "\n".join([
         text_table(["lesson", "title", "minutes", "solved"], rows, left=2),
         f"\nAbout {n_hours:.0f} hours in all. What you solve is kept in {kept}",
-        "Begin: tinyopt lessons start 1        Read all of them: tinyopt lessons html pages",
+        "Begin: tinyopt lessons start 0        Read all of them: tinyopt lessons html pages",
     ])  # fmt: skip
 
 

@@ -76,12 +76,23 @@ class Dataset:
         )
 
 
+def as_images(pixels, white):
+    """Turn the whole numbers that files hold into images for a network: a channel axis, floats in [0, 1].
+
+        image = pixel / white        in float32: 8-bit integers would wrap round at the first subtraction
+
+    Shapes: pixels (N, H, W) -> (N, 1, H, W), float32; `pixels` is not changed.
+    Units:  pixels are whole numbers from 0 to `white`.
+    """
+    return np.divide(pixels[:, np.newaxis], white, dtype=np.float32)
+
+
 def split(name, classes, pixels, labels, n_val, n_test, *, white):
     """Cut pixels that lie in the order train, validation, test into the three parts, as views.
 
     Shapes: pixels (N, H, W), whole numbers from 0 to `white`; labels (N,).
     """
-    images = np.divide(pixels[:, np.newaxis], white, dtype=np.float32)  # (N, 1, H, W)
+    images = as_images(pixels, white)  # (N, 1, H, W)
     labels = labels.astype(np.int64)
     for array in (images, labels):
         array.setflags(write=False)  # a Tensor takes frozen arrays, and views of them, without a copy
