@@ -111,10 +111,13 @@ def transfer(model, n_classes, rng=None):
 
     The last layer is the head; what stands before it, the trunk, turns an image into features.
 
-    Raises: ValueError if the model's last layer with parameters is no `Linear`.
+    Raises: ValueError if the model's last layer with weights is no `Linear`.
     """
     model = copy.deepcopy(model)
-    name, last = [(name, module) for name, module in model.named_modules() if vars(module).get("weight") is not None][-1]
+    layers = [(name, layer) for name, layer in model.named_modules() if getattr(layer, "weight", None) is not None]
+    if not layers:
+        raise ValueError("transfer replaces the last layer; this model has no layer with weights")
+    name, last = layers[-1]
     if type(last) is not Linear:
         raise ValueError(f"transfer replaces a last layer that is Linear; {name} is a {type(last).__name__}")
     model.replace(name, Linear(last.in_features, n_classes, bias=last.bias is not None, rng=rng))

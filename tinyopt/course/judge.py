@@ -88,8 +88,8 @@ def trial(test, ex):
     try:
         with ex.curtain.closed():
             test(ex)
-    except NotWritten:
-        return Verdict("not written yet", ex.exercise, test, says="A `...` is left in it.")
+    except (NotWritten, NotImplementedError):
+        return Verdict("not written yet", ex.exercise, test, says="A `...` or NotImplementedError is left in it.")
     except OutOfReach as problem:
         says = f"It calls the package's own {problem}: out of reach while {ex.exercise.id} is checked."
         return Verdict("wrong", ex.exercise, test, says=says)
