@@ -48,6 +48,11 @@ def max_minus_x():
     return (5, 3, 8), (6, 15), [[2, 1, 0], [2, 1, 0]], (3, 4), (2, 5)
 
 
+@wrong("0.1", says="You took the largest of all", blind=True)
+def largest_of_all():
+    return (5, 3, 8), (6, 15), [[-5, -4, -3], [-2, -1, 0]], (3, 4), (2, 5)
+
+
 # --- 0.2 ---
 
 
@@ -97,6 +102,11 @@ def in_place(pixels, white):
 @wrong("0.2", says="turns dark into light")
 def inverted(pixels, white):
     return ((white - pixels.astype(np.float32)) / white)[:, np.newaxis]
+
+
+@wrong("0.2", says="It divides by white + 1", blind=True)
+def number_of_greys(pixels, white):
+    return pixels[:, np.newaxis].astype(np.float32) / np.float32(white + 1)
 
 
 # --- 0.3 ---
@@ -149,6 +159,19 @@ def mean_of_squares(x):
 @wrong("0.3", says="out of reach")
 def the_package_own(x):
     return norm.moments(x)
+
+
+@wrong("0.3", says="a mean of variances", blind=True)
+def one_axis_after_the_other(x):
+    mean, var = x.mean(axis=0), x.var(axis=0)
+    return (mean.mean(axis=(1, 2)), var.mean(axis=(1, 2))) if x.ndim == 4 else (mean, var)
+
+
+@wrong("0.3", says="a mean of variances")
+def mean_over_the_pictures(x):
+    if x.ndim == 2:
+        return x.mean(axis=0), x.var(axis=0)
+    return x.mean(axis=(0, 2, 3)), x.var(axis=(2, 3)).mean(axis=0)
 
 
 # --- 0.4 ---
@@ -230,6 +253,18 @@ def each(f, x, h):
     return slopes
 
 
+@wrong("0.4", says="did not go back", blind=True)
+def up_and_down_in_one_array(f, x, h=1e-5):
+    point = x.astype(np.float64)
+    slopes = np.zeros(x.shape)
+    for index in np.ndindex(*x.shape):
+        point[index] += h
+        above = f(point)
+        point[index] -= 2 * h
+        slopes[index] = (above - f(point)) / (2 * h)
+    return slopes
+
+
 # --- 0.5 ---
 
 
@@ -259,3 +294,8 @@ def row():
 def not_broadcast():
     t = np.arange(6.0)
     return t.reshape(2, 3), t
+
+
+@wrong("0.5", says="number still meets number", blind=True)
+def one_row_in_place_of_one_column():
+    return np.array([[1.0, 2.0, 3.0]]), np.array([1.0, 2.0, 3.0])

@@ -30,6 +30,7 @@ RELATED = {  # a number that came in place of one that was due -> which mistake 
     ("gd_1", 2.45): "A factor 2 is missing: the derivative of e² is 2·e·x.",
     ("gd_1", 4.1): "That goes up the hill. A step goes against the slope: w − lr · slope.",
     ("gd_2", 0.8): "The second step has its own slope: compute it again, at the new w.",
+    ("only_second", 0.89): "That step starts where the first one ended. Go back to w = 3.",
     ("limit", 0.1): "That lr lands on the minimum in one step, 1 / curvature. The limit is twice as far.",
     ("limit", 0.4): "A factor 2 is missing in the curvature, the change of the slope: the slope is 10·w − 8.",
 }
@@ -249,7 +250,11 @@ def test_order_can_be_repeated(ex):
 def test_order_is_new_for_each_epoch_and_seed(ex):
     """Each epoch has another order, and each seed too, also if epochs are compared crosswise."""
     zero = rows(ex, epoch=0)
+    if np.array_equal(zero, np.arange(30)):
+        raise Wrong("Epoch 0 has the order of the data. It is the first epoch: shuffle it like any other.")
     if np.array_equal(zero, rows(ex, epoch=1)):
+        if not np.array_equal(rows(ex, epoch=1, seed=1), rows(ex, epoch=2, seed=1)):
+            raise Wrong("For seed 0, all epochs have the same order. A product is not enough: 0 · 1 is 0 · 2.")
         raise Wrong("Epochs 0 and 1 have the same order: `epoch` makes no difference.")
     if np.array_equal(zero, rows(ex, epoch=0, seed=1)):
         raise Wrong("Seeds 0 and 1 have the same order: `self.seed` makes no difference.")

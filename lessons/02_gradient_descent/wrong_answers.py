@@ -37,6 +37,11 @@ def exchanged():
     return 1.9, 1.35, 0.9, 2.9, 0.2
 
 
+@wrong("2.1", says="Go back to w = 3", blind=True)
+def second_after_the_first():
+    return 1.9, 1.35, 2.9, 0.89, 0.2
+
+
 # --- 2.2 ---
 
 
@@ -78,6 +83,11 @@ def exchanged_pullbacks(x, y):
 @wrong("2.2", says="one pullback for each array")
 def one_pullback(x, y):
     return x @ y, (lambda g: x.T @ g,)
+
+
+@wrong("2.2", says="the mean over the examples", blind=True)
+def n_of_the_formula(x, y):
+    return x @ y, (lambda g: g @ y.T, lambda g: (x.T @ g) / x.shape[0])
 
 
 # --- 2.3 ---
@@ -122,6 +132,11 @@ def another_factor(self, theta, g, state, t):
 @wrong("2.3", says="Each weight has its own slope")
 def one_slope_for_all(self, theta, g, state, t):
     return theta - self.lr * g.mean()
+
+
+@wrong("2.3", says="divides g by its length", blind=True)
+def a_step_of_length_lr(self, theta, g, state, t):
+    return theta - self.lr * g / np.linalg.norm(g)
 
 
 # --- 2.4 ---
@@ -175,6 +190,20 @@ def cut_the_deck(self, epoch):
     return np.roll(rows, where) if self.shuffle else rows
 
 
+@wrong("2.4", says="Epoch 0 has the order of the data", blind=True)
+def one_draw_too_few(self, epoch):
+    rows, rng = np.arange(self.n_samples), np.random.default_rng(self.seed)
+    for _ in range(epoch if self.shuffle else 0):
+        rows = rng.permutation(self.n_samples)
+    return rows
+
+
+@wrong("2.4", says="A product is not enough")
+def product_of_both(self, epoch):
+    rng = np.random.default_rng(self.seed * epoch)
+    return rng.permutation(self.n_samples) if self.shuffle else np.arange(self.n_samples)
+
+
 # --- 2.5 ---
 
 
@@ -201,3 +230,8 @@ def nearly_agreeing():
 @wrong("2.5", says="is finite")
 def not_a_number():
     return np.array([1.0, 2.0, np.nan]), np.array([1.0, 2.0, 3.0])
+
+
+@wrong("2.5", says="They disagree too little", blind=True)
+def one_target_a_little_off():
+    return np.array([1.0, 2.0, 1.0]), np.array([1.0, 2.0, 1.1])

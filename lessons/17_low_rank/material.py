@@ -122,6 +122,10 @@ def judge_factors(matrix, rank, up, down):
     for power, says in powers.items():
         if np.allclose(came, (u[:, first] * sigma[first] ** power) @ vt[first], atol=1e-6):
             raise Wrong(says, facts)
+    for power in (0.5, 1.0) if rank == matrix.shape[1] else ():
+        if np.allclose(came, (u * sigma ** (1 - power)) @ (vt * sigma**power), atol=1e-6):
+            says = "σ multiplies the *columns* of vt. σᵢ belongs to the row vᵢᵀ: sigma[:rank, None] * vt[:rank]"
+            raise Wrong(says, facts)
     last = slice(len(sigma) - rank, None)
     if np.allclose(came, (u[:, last] * sigma[last]) @ vt[last], atol=1e-6):
         raise Wrong("It keeps the smallest singular values. The largest come first.", facts)
@@ -190,6 +194,8 @@ def judge_saving(came, m, n):
         raise Wrong("It counts only one of the two factors. Together they hold r·m + r·n numbers.", facts)
     if came > due:
         raise Wrong("This rank saves nothing: r (m + n) must be *below* m n.", facts)
+    if came == due - 1 and (m * n) % (m + n):
+        raise Wrong("One too small. Take one off *only* where the break-even is a whole number.", facts)
     raise Wrong("A larger rank still saves: r (m + n) < m n.", facts)
 
 

@@ -80,6 +80,9 @@ def test_nearest_by_hand(ex):
         raise Wrong("The ½ is missing: v₁ has length 1, so each of its numbers is 1/√2.", facts)
     if np.allclose(nearest, due.T):
         raise Wrong("Rows and columns are exchanged. In W v₁ v₁ᵀ each *row* of W becomes its mean.", facts)
+    if np.allclose(nearest, material.MATRIX.mean(axis=0)):
+        says = "This is v₁ v₁ᵀ W: each *column* became its mean. v₁ comes from WᵀW and stands on the right."
+        raise Wrong(says, facts)
     if not np.isclose(np.linalg.det(nearest), 0, atol=1e-6):
         raise Wrong("This matrix has rank 2: its second row is no multiple of the first.", facts)
     if not np.allclose(nearest, due, atol=1e-3):
@@ -128,7 +131,7 @@ def test_no_nearer_matrix_of_this_rank(ex):
     rng = np.random.default_rng(0)
     for shape in ((4, 4), (5, 3), (3, 6)):
         matrix = rng.standard_normal(shape)
-        for rank in range(1, min(shape) + 1):
+        for rank in range(min(shape), 0, -1):  # full rank first: there, σ at the wrong axis raises no error
             judge_factors(matrix, rank, *two_factors(ex, matrix.copy(), rank))
 
 
@@ -170,6 +173,9 @@ DIAGONAL = np.diag([2.0, 4.0, 2.0, 2.0, 2.0])  # σ² = 16, 4, 4, 4, 4: shares 1
 ])  # fmt: skip
 def test_rank_between_the_steps(ex):
     """The smallest rank whose share of Σ σ² is at least the energy."""
+    if np.array_equal(ex(PAPER.copy(), 0.22), 4):  # the first four of (Σ σ)² = 625; rank 1 has 100 of 145
+        says = "It divides by (Σ σ)², the square of the sum. The energy is Σ σ², the sum of the squares."
+        raise Wrong(says, {"Σ σ²": 145, "(Σ σ)²": 625})
     for energy in (0.87, 0.2, 0.75, 0.95, 0.99):
         judge_rank(ex(PAPER.copy(), energy), PAPER, energy)
     matrix = np.random.default_rng(0).standard_normal((7, 12)) * np.arange(1, 13)
@@ -276,6 +282,10 @@ def test_witness_keeps_energy_and_loses_the_output(ex):
         raise Wrong("This W has rank 1 already: its rank-1 approximation loses nothing at all.", facts)
     if kept < 0.95:
         raise Wrong("Rank 1 keeps less than 95 % of this W. The friend spoke of another matrix.", facts)
+    weak = np.linalg.eigh(matrix @ matrix.T)[1][:, 0]  # u₂: the outputs that W makes small
+    if change < 0.5 and np.isclose(abs(weak @ x), np.sqrt(x @ x)):
+        says = "x is u₂, the weak direction of the *outputs*. W x needs that of the inputs: v₂, a row of Vᵀ."
+        raise Wrong(says, facts)
     if change < 0.01:
         raise Wrong("This x lies along the direction that is kept: the output stays as it is.", facts)
     if change < 0.5:

@@ -59,6 +59,11 @@ def asked_the_package():
     return 40, 10, up @ down, 10
 
 
+@wrong("17.1", says="each *column* became its mean", blind=True)
+def projected_from_the_left():
+    return 40, 10, [[3.5, 2.5], [3.5, 2.5]], 10
+
+
 # --- 17.2 ---
 
 
@@ -110,6 +115,12 @@ def down_not_transposed(matrix, rank):
     return u[:, :rank] * sigma[:rank], vt[:rank].T
 
 
+@wrong("17.2", says="σ multiplies the *columns* of vt", blind=True)
+def sigma_along_the_wrong_axis(matrix, rank):
+    u, sigma, vt = np.linalg.svd(matrix, full_matrices=False)
+    return u[:, :rank] * np.sqrt(sigma[:rank]), vt[:rank] * np.sqrt(sigma[:rank])
+
+
 # --- 17.3 ---
 
 
@@ -159,6 +170,13 @@ def share_of_the_rank_rounded_up(matrix, energy):
     return int(np.ceil(energy * min(matrix.shape)))
 
 
+@wrong("17.3", says="the square of the sum", blind=True)
+def square_of_the_sum(matrix, energy):
+    sigma = np.linalg.svd(matrix, compute_uv=False)
+    kept = np.cumsum(sigma**2) / sigma.sum() ** 2
+    return min(int((kept < energy).sum()) + 1, len(sigma))
+
+
 # --- 17.4 ---
 
 
@@ -196,6 +214,12 @@ def half_of_the_smaller(shape):
     return (min(shape) - 1) // 2
 
 
+@wrong("17.4", says="Take one off *only* where", blind=True)
+def one_off_always(shape):
+    m, n = shape
+    return max(m * n // (m + n) - 1, 0)
+
+
 # --- 17.5 ---
 
 
@@ -222,3 +246,8 @@ def no_input():
 @wrong("17.5", says="has rank 1 already")
 def rank_one_matrix():
     return [[10, 0], [0, 0]], [0, 1]
+
+
+@wrong("17.5", says="the weak direction of the *outputs*", blind=True)
+def weak_among_the_outputs():
+    return [[0, 1], [10, 0]], [1, 0]
