@@ -23,16 +23,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tinyopt import Tensor, data, differentiable, gradcheck, losses, nn
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
 from tinyopt.ops import norm  # the file of exercise 0.3
 
 differences = importlib.import_module("tinyopt.gradcheck")  # the file of exercise 0.4
 material = load(find(0) / "material.py")  # the drawings of this lesson
 check, hint, reveal, yours = start(0)
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # First the picture. The data set has three parts; we join them to one block. The block is a NumPy **array**:

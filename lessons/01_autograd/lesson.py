@@ -25,15 +25,13 @@ import numpy as np
 from tinyopt import Tensor, autograd, data, differentiable, gradcheck, losses, nn, no_grad, ops, optim
 from tinyopt.autograd import latest_first
 from tinyopt.autograd import unbroadcast as package_unbroadcast
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
 from tinyopt.course.reach import installed
 from tinyopt.errors import ShapeError  # for exercise 1.3
 
 check, hint, reveal, yours = start(1)
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # First a small network, trained on real handwritten digits. It takes a second.

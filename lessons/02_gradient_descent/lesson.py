@@ -22,14 +22,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tinyopt import Tensor, data, losses, measure, nn, ops, optim
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
 from tinyopt.course.reach import installed
 
 check, hint, reveal, yours = start(2)
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 material = load(find(2) / "material.py")
 leaf, loss_of, quick_sgd, smooth = material.leaf, material.loss_of, material.quick_sgd, material.smooth
 

@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tinyopt import Tensor, data, losses, measure, nn, no_grad, ops, optim, substitute
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
 from tinyopt.errors import ShapeError  # for exercise 3.2
 from tinyopt.ops.rule import check_floats  # for exercise 3.2
@@ -30,9 +30,7 @@ from tinyopt.train import fit
 
 check, hint, reveal, yours = start(3)
 material = load(find(3) / "material.py")
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # A **multi-layer perceptron** (MLP) is a chain: linear layer, ReLU, linear layer, ReLU, ..., linear layer.

@@ -22,15 +22,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tinyopt import data, losses, measure, nn, optim
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
 from tinyopt.course.reach import installed
 from tinyopt.optim.optimizer import blend  # for exercise 4.3: blend(a, new, keep) moves an average a
 
 check, hint, reveal, yours = start(4)
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 material = load(find(4) / "material.py")
 leaf, descend, follow = material.leaf, material.descend, material.follow
 digits = data.digits()

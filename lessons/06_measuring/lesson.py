@@ -28,13 +28,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tinyopt import Tensor, compress, data, measure, models, nn, optim, save, train
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.errors import ShapeError  # for exercises 6.2, 6.4 and 6.5
 
 check, hint, reveal, yours = start(6)
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # We train a small network on 1,500 handwritten digits. That leaves 3,000 others that it has never seen. We

@@ -23,15 +23,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tinyopt import Tensor, data, differentiable, gradcheck, losses, measure, nn, ops, optim, substitute
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
 from tinyopt.course.reach import installed
 from tinyopt.ops import conv  # the file of convolution: the package's own functions are conv.im2col, ...
 
 check, hint, reveal, yours = start(7)
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 material = load(find(7) / "material.py")
 digits, mnist = data.digits(), data.mnist5k()
 

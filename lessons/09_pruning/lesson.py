@@ -26,12 +26,10 @@ import numpy as np
 from tinyopt import compress, data, files, measure, models, nn, optim, train
 from tinyopt.compress.prune import GradualPruning
 from tinyopt.compress.prune import cubic_sparsity as package_cubic_sparsity
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 
 check, hint, reveal, yours = start(9)
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # We train three networks on the 8×8 digits. They differ in their **seed**: other random initial weights,

@@ -28,12 +28,10 @@ from tinyopt import Tensor, codec, compress, data, load, measure, models, nn, sa
 from tinyopt.codec import affine
 from tinyopt.codec.affine import along, integer_range, min_max, other_axes  # for the exercises
 from tinyopt.compress import calibrate, wrong_ways
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 
 check, hint, reveal, yours = start(12)
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # First a network, trained on 3,500 real digits of 28×28 pixels. It takes a few seconds. Settings are compared

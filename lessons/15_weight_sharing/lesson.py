@@ -29,15 +29,13 @@ from tinyopt import compress, data, differentiable, gradcheck, load, measure, mo
 from tinyopt import save, substitute, train
 from tinyopt.codec import bits_needed as package_bits_needed
 from tinyopt.compress.share import lloyd_step as package_step
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find
 from tinyopt.course.lessons import load as load_file
 from tinyopt.files import ledger
 
 check, hint, reveal, yours = start(15)
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # First a network, trained on 3,500 handwritten digits of 28×28 pixels. Every choice below is made on the

@@ -30,15 +30,13 @@ import numpy as np
 import tinyopt
 from tinyopt import Tensor, codec, compress, data, files, measure, models, nn, no_grad, optim, train
 from tinyopt.codec.sparse import filler_of, zeros_before  # for exercise 16.5
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
 
 check, hint, reveal, yours = start(16)
 material = load(find(16) / "material.py")
 folder = tempfile.TemporaryDirectory()  # all files of this lesson; it is removed at the end
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # The next two cells do the whole work. They train a network on 3,500 real digits of MNIST, and take about

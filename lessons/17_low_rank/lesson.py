@@ -26,15 +26,13 @@ import numpy as np
 import tinyopt
 from tinyopt import compress, data, measure, models, nn, optim, train
 from tinyopt.compress.lowrank import energy_sweep, rank_sweep
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
 
 check, hint, reveal, yours = start(17)
 material = load(find(17) / "material.py")
 folder = tempfile.TemporaryDirectory()  # all files of this lesson; it is removed at the end
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # First a network, trained on 3,500 real digits. All choices below are made on its **validation** images.

@@ -26,7 +26,7 @@ import numpy as np
 import tinyopt
 from tinyopt import Tensor, compress, data, measure, models, nn, ops, optim, train
 from tinyopt.compress import distill
-from tinyopt.course import start
+from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
 from tinyopt.losses import cross_entropy
 from tinyopt.report.tour import remembered
@@ -34,9 +34,7 @@ from tinyopt.report.tour import remembered
 check, hint, reveal, yours = start(18)
 material = load(find(18) / "material.py")
 folder = tempfile.TemporaryDirectory()  # the files of this lesson; it is removed at the end
-plt.rcParams.update(
-    {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11}
-)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # First the teacher: LeNet-5, trained on 3,500 handwritten digits (some six seconds). Below, two validation

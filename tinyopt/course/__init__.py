@@ -18,6 +18,6 @@ Read the files in this order:
 
 from tinyopt.course.compare import Wrong, same
 from tinyopt.course.declare import exercise, task, wrong
-from tinyopt.course.notebook import start
+from tinyopt.course.notebook import STYLE, start
 
-__all__ = ["Wrong", "exercise", "same", "start", "task", "wrong"]
+__all__ = ["STYLE", "Wrong", "exercise", "same", "start", "task", "wrong"]

@@ -13,6 +13,13 @@ from tinyopt.course.lessons import exercises
 from tinyopt.course.reach import installed
 from tinyopt.course.verdict import Note
 
+STYLE = {  # of all figures in lessons: plt.rcParams.update(STYLE)
+    "figure.dpi": 100,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+}
+
 
 class Helpers(NamedTuple):
     """The four functions: `check, hint, reveal, yours = start(1)`."""
