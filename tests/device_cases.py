@@ -111,6 +111,7 @@ LAYER_CASES = {  # name -> (layer, inputs); each runs in training and in eval mo
     "BatchNorm1d": lambda: (nn.BatchNorm1d(4, momentum=None), [X]),
     "BatchNorm2d": lambda: (nn.BatchNorm2d(4), [IMAGES]),
     "Conv2d": lambda: (nn.Conv2d(4, 3, 3, padding=1, rng=0), [IMAGES]),
+    "SparseLinear": lambda: (nn.SparseLinear(4, 3, layout="csr", rng=0), [X]),
     "Dropout": lambda: (
         nn.Dropout(1.0),
         [X],

@@ -821,5 +821,5 @@ folder.cleanup()
 #   Redundancy Codes", *Proceedings of the IRE* 40(9), 1098–1101.
 #
 # **Read on in the source:** `tinyopt/codec/huffman.py` (your tree, and how a reader finds the ends of the
-# codes), `tinyopt/codec/sparse.py` (your gaps), `tinyopt/codec/container.py` (one file, one checksum, the
+# codes), `tinyopt/codec/sparse/positions.py` (your gaps), `tinyopt/codec/container.py` (one file, one checksum, the
 # ledger).

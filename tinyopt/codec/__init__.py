@@ -6,7 +6,7 @@ arrays come back. Read the files in this order, each stands on those before it:
     bits.py       whole numbers of b bits, side by side: a 3-bit value costs 3 bits
     affine.py     floats to small integers with a scale, and back
     huffman.py    frequent symbols get short codes
-    sparse.py     where the non-zeros are: a bitmap, or the gaps between them
+    sparse/       where the non-zeros are: bitmap, gaps, coordinates, rows, blocks; and products with them
     codebook.py   few distinct values: each once, and a label per weight
     container.py  a header and named byte strings in one file, under one checksum
 
@@ -21,10 +21,13 @@ from .container import atomic_write, ledger, read_container, write_container
 from .huffman import canonical_codes, code_lengths, entropy_bits
 from .huffman import decode as huffman_decode
 from .huffman import encode as huffman_encode
-from .sparse import best_gap_bits, decode_positions, encode_positions, gap_symbols, positions_from_gaps
+from .sparse import (
+    BSR, COO, CSC, CSR, Bitmap, RelativeIndex, SparseMatrix, best_gap_bits, decode_positions, encode_positions,
+    gap_symbols, positions_from_gaps,
+)  # fmt: skip
 
 __all__ = [
-    "atomic_write", "best_gap_bits", "bits_needed", "canonical_codes", "choose_scale", "code_lengths",
+    "BSR", "Bitmap", "COO", "CSC", "CSR", "RelativeIndex", "SparseMatrix", "atomic_write", "best_gap_bits", "bits_needed", "canonical_codes", "choose_scale", "code_lengths",
     "decode_codebook", "decode_positions", "dequantize", "encode_codebook", "encode_positions",
     "entropy_bits", "gap_symbols", "huffman_decode", "huffman_encode", "ledger", "pack_bits",
     "positions_from_gaps", "quantize", "read_container", "read_varint", "to_integers", "unpack_bits",

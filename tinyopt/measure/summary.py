@@ -102,6 +102,8 @@ def summary(model, input_shape):
 
 def _macs(op):
     """The multiply-adds of one op; 0 for an op that is not in `MACS`."""
+    if op.kind == "sparse_linear":  # only what is stored is multiplied
+        return math.prod(op.output.shape[:-1]) * op.settings["matrix"].n_stored
     if op.kind not in MACS or op.weight_side:
         return 0
     return MACS[op.kind](*(value and value.shape for value in op.inputs), out=op.output.shape)

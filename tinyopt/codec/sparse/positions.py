@@ -12,16 +12,17 @@ and their positions:
 A symbol of b bits says how many zeros come before the next value; the largest, 2^b − 1, says that
 many zeros and no value. Gaps can be Huffman coded on top, since short ones are the most frequent.
 
-Start here: `zeros_before` and `gap_symbols`, then `best_gap_bits`, then `encode_positions`, which takes
-whichever of the layouts is smallest.
+Start with these three: `gap_symbols`, the gaps of some bits; `best_gap_bits`, of how many; `encode_positions`, which
+takes whichever of the layouts is smallest. Model files are written with it; `rows.py` and its neighbours have the
+layouts to compute with.
 """
 
 import numpy as np
 
 from tinyopt.errors import FormatError
 
-from . import huffman
-from .bits import pack_bits, unpack_bits
+from .. import huffman
+from ..bits import pack_bits, unpack_bits
 
 MOST_GAP_BITS = 16
 HUFFMAN = 32  # an encoded string's first byte: 0 is the bitmap, b gaps of b bits, 32 + b those Huffman coded
