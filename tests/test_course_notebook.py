@@ -112,7 +112,7 @@ def test_names_that_do_not_exist_are_answered_with_those_that_do():
     check, *_ = start(1, {})
     with pytest.raises(ValueError, match=r"exercises are 1.1, 1.2.*got '1.22'. Did you mean '1.2'"):
         check("1.22")
-    with pytest.raises(ValueError, match="lessons are 1 autograd.*got 77"):
+    with pytest.raises(ValueError, match="lessons are 0 arrays, 1 autograd.*got 77"):
         start(77)
 
 
