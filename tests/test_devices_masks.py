@@ -96,8 +96,8 @@ CASES = {
     "RigL": on_a_model(rigl),
     "find_ticket": on_a_model(ticket),
     "scan": on_a_model(scanned),
-    "reconstruct, least squares": on_a_model(fitted("least_squares")),
-    "reconstruct, gradient": on_a_model(fitted("gradient")),
+    "reconstruct": on_a_model(fitted("least_squares")),
+    "reconstruct by gradient": on_a_model(fitted("gradient")),
     "pixels_read": on_a_model(lambda model, where: [pixels_read(model, (1, 8, 8))]),
 }
 

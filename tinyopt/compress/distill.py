@@ -120,6 +120,7 @@ def transfer(model, n_classes, rng=None):
     name, last = layers[-1]
     if type(last) is not Linear:
         raise ValueError(f"transfer replaces a last layer that is Linear; {name} is a {type(last).__name__}")
-    model.replace(name, Linear(last.in_features, n_classes, bias=last.bias is not None, rng=rng))
+    head = Linear(last.in_features, n_classes, bias=last.bias is not None, rng=rng)
+    model.replace(name, head.to(last.weight.device))
     freeze(model, but=(name,))
     return model

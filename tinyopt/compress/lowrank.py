@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from tinyopt import measure, nn
+from tinyopt import backend, measure, nn
 
 # --- functions on arrays ----------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ def rank_sweep(matrix, ranks=None):
     Raises: ValueError for a rank outside 1..min(m, n), or a matrix that is not finite.
     """
     _check_finite(matrix)
-    squares = np.linalg.svd(matrix, compute_uv=False).astype(np.float64) ** 2
+    squares = backend.to_host(np.linalg.svd(matrix, compute_uv=False)).astype(np.float64) ** 2
     tails = [float(tail) for tail in np.cumsum(squares[::-1])[::-1]] + [0.0]  # tails[r] = Σ over i > r of σ_i²
     total = tails[0] or 1.0  # a matrix of zeros has no error at any rank
     cuts = []
