@@ -47,12 +47,6 @@ def friends_loss(y, t):
     return ((y - t) ** 2).mean()
 
 
-def numbers(*shape, seed=1):
-    """Numbers with two digits, none near 0, for the tests."""
-    x = np.random.default_rng(seed).normal(size=shape).round(2)
-    return np.where(abs(x) < 0.1, 0.5, x)
-
-
 def slow_moments(x):
     """The oracle: one channel at a time, as a list of numbers."""
     lists = [[float(v) for v in np.take(x, c, axis=1).flat] for c in range(x.shape[1])]

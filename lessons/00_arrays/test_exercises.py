@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from tinyopt import Tensor, differentiable, gradcheck, nn
-from tinyopt.course import Wrong, exercise, same, task
+from tinyopt.course import Wrong, exercise, recognise, same, task, two_arrays
+from tinyopt.course.draws import normal
 from tinyopt.course.lessons import load
 from tinyopt.data import dataset, idx
 from tinyopt.gradcheck import central_differences
 from tinyopt.ops import norm
 
 material = load(Path(__file__).with_name("material.py"))
-numbers = material.numbers
 
 
 # --- 0.1 shapes and numbers, by hand ---------------------------------------------------------------
@@ -97,9 +97,7 @@ def test_as_images_values(ex):
             "It divides by white + 1, the number of greys. `white` must become 1.": pixels / (white + 1),
         }
         came, due = np.array(ex(BYTES.copy(), white)), pixels / white
-        for says, wrong in mistakes.items():
-            if came.shape == due.shape and np.allclose(came, wrong) and not np.allclose(wrong, due):
-                raise Wrong(says)
+        recognise(came, mistakes, due=due)
         same(came, due, f"the image (white = {white})", rtol=1e-6)
 
 
@@ -144,20 +142,20 @@ def compared(ex, x, what):
             raise Wrong(f"The {name} has one number for each example. Keep axis 1, and reduce over axis 0.")
         if np.shape(came) == due.shape and name == "variance":
             n = x.size // x.shape[1]
-            if np.allclose(came, np.sqrt(due)):
-                raise Wrong("That is the standard deviation. The variance is its square.")
-            if np.allclose(came, due * n / (n - 1)):
-                raise Wrong(f"It divides by n − 1 = {n - 1}. The mean of n squares divides by n = {n}.")
-            steps = [(0, (1, 2)), ((2, 3), 0)] if x.ndim == 4 else []
-            if any(np.allclose(came, x.var(axis=first).mean(axis=then)) for first, then in steps):
-                raise Wrong("It is a mean of variances, each about a mean of its own. Take one mean for all.")
+            recognise(came, {
+                "That is the standard deviation. The variance is its square.": np.sqrt(due),
+                f"It divides by n − 1 = {n - 1}. The mean of n squares divides by n = {n}.": due * n / (n - 1),
+            })  # fmt: skip
+            says = "It is a mean of variances, each about a mean of its own. Take one mean for all."
+            for first, then in [(0, (1, 2)), ((2, 3), 0)] if x.ndim == 4 else []:
+                recognise(came, {says: x.var(axis=first).mean(axis=then)})
         same(came, due, f"the {name} of {what}")
 
 
 @task("0.3", hints=["x.mean(axis=0) is the mean of each column of (N, C). First subtract it, then square."])
 def test_moments_of_rows(ex):
     """For x (N, C) there is one mean and one variance for each column."""
-    compared(ex, numbers(4, 3), "an array (4, 3)")
+    compared(ex, normal(4, 3), "an array (4, 3)")
 
 
 @task("0.3", points=2, hints=[
@@ -166,7 +164,7 @@ def test_moments_of_rows(ex):
 ])  # fmt: skip
 def test_moments_of_images(ex):
     """For x (N, C, H, W) there is one mean and one variance for each channel."""
-    compared(ex, numbers(2, 3, 4, 5), "images (2, 3, 4, 5)")
+    compared(ex, normal(2, 3, 4, 5), "images (2, 3, 4, 5)")
 
 
 @task("0.3", points=2, hints=[
@@ -175,7 +173,7 @@ def test_moments_of_images(ex):
 ])  # fmt: skip
 def test_moments_where_broadcasting_could_deceive(ex):
     """It is right also where the picture is as wide as there are channels."""
-    x = numbers(4, 3, 3, 3) + np.arange(3).reshape(3, 1, 1)
+    x = normal(4, 3, 3, 3) + np.arange(3).reshape(3, 1, 1)
     deceived = ((x - x.mean(axis=(0, 2, 3))) ** 2).mean(axis=(0, 2, 3))
     if np.allclose(np.array(ex(x.copy())[1], dtype=float).ravel()[:3], deceived):
         raise Wrong("The mean (3,) was aligned with the last axis, the width. It belongs to axis 1.")
@@ -185,7 +183,7 @@ def test_moments_where_broadcasting_could_deceive(ex):
 @task("0.3", hints=["Mean of x² − mean² is right on paper, but both are huge. First subtract, then square."])
 def test_moments_far_from_zero(ex):
     """A million added to x changes the variance by nothing but rounding."""
-    x = numbers(6, 2) + 1e6
+    x = normal(6, 2) + 1e6
     came, due = np.array(ex(x.copy())[1], dtype=float), material.slow_moments(x - 1e6)[1]
     if came.shape == (2,) and not np.allclose(came, due, rtol=1e-6):  # the formula is right: it was tested
         says = "Two huge numbers were subtracted, and rounding is left: square after subtracting the mean."
@@ -197,7 +195,7 @@ def test_moments_far_from_zero(ex):
 def test_moments_run_inside_a_layer(ex):
     """BatchNorm2d, on your function, gives each channel mean 0 and deviation 1."""
     with ex.installed():
-        y = nn.BatchNorm2d(3)(Tensor(numbers(4, 3, 3, 3).astype(np.float32))).numpy()
+        y = nn.BatchNorm2d(3)(Tensor(normal(4, 3, 3, 3).astype(np.float32))).numpy()
     same(y.mean(axis=(0, 2, 3)), np.zeros(3), "the mean after BatchNorm2d", atol=1e-5)
     same(y.std(axis=(0, 2, 3)), np.ones(3), "the deviation after BatchNorm2d", rtol=1e-3)
 
@@ -219,15 +217,14 @@ def test_central_differences_of_a_cube(ex):
     """For f = x³ the central difference is 3x² + h², exactly."""
     x, h, due = 2.0, 0.25, 12.0625
     came = ex(lambda v: float(v[0] ** 3), np.array([x]), h)
-    mistakes = {
-        "That is the forward difference. Take f(x + h) − f(x − h), and divide by 2h.": due + 3 * x * h,
-        "Divide by the whole way from x − h to x + h: that is 2h.": (2 * due, due * h, 2 * due * h),
-        "a / 2 * h is (a / 2) · h. Write a / (2 * h).": due * h * h,
-        "It takes a step of its own. Use the h that is given.": 3 * x * x,
-    }
-    for says, wrong in mistakes.items():
-        if np.shape(came) == (1,) and came[0] is not ... and np.isclose(came[0], wrong).any():
-            raise Wrong(says, {"yours": f"{came[0]:.6g}", "due": due})
+    facts = {"yours": came, "due": due}
+    recognise(came, {
+        "That is the forward difference. Take f(x + h) − f(x − h), and divide by 2h.": [due + 3 * x * h],
+        "a / 2 * h is (a / 2) · h. Write a / (2 * h).": [due * h * h],
+        "It takes a step of its own. Use the h that is given.": [3 * x * x],
+    }, facts)  # fmt: skip
+    for wrong in (2 * due, due * h, 2 * due * h):
+        recognise(came, {"Divide by the whole way from x − h to x + h: that is 2h.": [wrong]}, facts)
     same(came, [due], "the slope of x³ at 2 with h = 0.25")
 
 
@@ -287,14 +284,9 @@ exercise("0.5", material.witness, proves="You found it: with (n, 1) and (n,), al
 @task("0.5", hints=["Return two arrays with the same numbers. Their shapes may differ."])
 def test_witness_is_a_perfect_prediction(ex):
     """y and t hold the same 2 to 100 finite numbers, in the same order."""
-    answer = ex()
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        raise Wrong("Two arrays are due: return y, t", {"yours": type(answer).__name__})
-    y, t = (np.array(part, dtype=float) for part in answer)
+    y, t = two_arrays(ex(), "y", "t")
     if not 2 <= t.size <= 100 or y.size != t.size:
         raise Wrong("2 to 100 numbers are due, equally many in y and t.", {"yours": f"{y.size} and {t.size}"})
-    if not (np.isfinite(y).all() and np.isfinite(t).all()):
-        raise Wrong("There is NaN or infinity in it. Then every loss is wrong, of any shapes.")
     if not np.allclose(y.ravel(), t.ravel()):
         facts = {"y": y.ravel()[:5], "t": t.ravel()[:5]}
         raise Wrong("These predictions are not perfect: y and t hold other numbers.", facts)

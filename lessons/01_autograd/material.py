@@ -1,28 +1,8 @@
-"""What the tests of lesson 1 and its notebook share: the references of 1.1 and 1.5, and a few helpers."""
+"""What the tests of lesson 1 and its notebook share: the references of 1.1 and 1.5, and a friend's rule."""
 
 import numpy as np
 
 from tinyopt import Tensor, ops
-
-
-def normal(*shape, seed=1):
-    """Standard normal numbers, rounded so that a message is short, and none near 0."""
-    x = np.random.default_rng(seed).normal(size=shape).round(2)
-    x = np.where(abs(x) < 0.1, 0.5, x)
-    x.setflags(write=False)  # the engine's arrays are frozen too
-    return x
-
-
-def central(f, x, g, h=1e-5):
-    """The slow oracle: `slope(index)` is the central difference of Σ g · f(x) in one entry of x."""
-
-    def slope(index):
-        up, down = x.copy(), x.copy()
-        up[index] += h
-        down[index] -= h
-        return float((g * (f(up) - f(down))).sum() / (2 * h))
-
-    return slope
 
 
 def predict():
@@ -51,7 +31,3 @@ def both(x, g):
     """The friend's gradient, and the right one."""
     x, g = np.array(x, dtype=float), np.array(g, dtype=float)
     return almost_softmax(x)[1][0](g), ops.softmax.rule(x)[1][0](g)
-
-
-def leaf(number):
-    return Tensor(np.array(number), requires_grad=True)

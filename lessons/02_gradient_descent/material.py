@@ -3,18 +3,7 @@
 import numpy as np
 
 from tinyopt import Tensor, data, losses, optim
-
-
-def leaf(numbers):
-    """A parameter in float64, so that numbers by hand come out to the last digit."""
-    return Tensor(np.array(numbers, dtype=float), requires_grad=True)
-
-
-def normal(*shape, seed=1):
-    """Standard normal numbers, rounded so that a message is short, and frozen, as the engine's are."""
-    x = np.random.default_rng(seed).normal(size=shape).round(2)
-    x.setflags(write=False)
-    return x
+from tinyopt.course.draws import leaf
 
 
 def loader(n=30, shuffle=True, seed=0):

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 
 from tinyopt import Tensor, autograd, data, losses, ops, optim
-from tinyopt.course import Wrong, exercise, same, task
+from tinyopt.course import Wrong, exercise, recognise, same, task, two_arrays
+from tinyopt.course.draws import leaf, normal
 from tinyopt.course.lessons import load
 
 material = load(Path(__file__).with_name("material.py"))
-leaf, normal, slow_gradient = material.leaf, material.normal, material.slow_gradient
+slow_gradient = material.slow_gradient
 
 
 # --- 2.1 numbers, by hand --------------------------------------------------------------------------
@@ -104,10 +105,10 @@ def test_matmul_pullback_of_the_inputs(ex):
     x, y, g = normal(3, 3), normal(3, 3, seed=2), normal(3, 3, seed=3)
     due = np.array([[sum(g[i, c] * y[j, c] for c in range(3)) for j in range(3)] for i in range(3)])
     came = ex.rule(x, y)[1][0](g)
-    if np.shape(came) == due.shape and np.allclose(came, g @ y):
-        raise Wrong("A transpose is missing: g @ y fits only square matrices. It is g @ y.T.")
-    if np.shape(came) == due.shape and np.allclose(came, y @ g):
-        raise Wrong("The order is turned. On the left stands g: g @ y.T.")
+    recognise(came, {
+        "A transpose is missing: g @ y fits only square matrices. It is g @ y.T.": g @ y,
+        "The order is turned. On the left stands g: g @ y.T.": y @ g,
+    })  # fmt: skip
     same(came, due, "the gradient of the left factor")
 
 
@@ -141,22 +142,17 @@ def test_gd_step_value(ex):
     came = ex(SimpleNamespace(lr=lr), theta, g, {}, 3)
     again = ex(SimpleNamespace(lr=2 * lr), theta, g, {}, 3)
     due = np.array([[a - lr * b for a, b in zip(*rows)] for rows in zip(theta, g)])
-    if np.shape(came) == due.shape:
-        mistakes = {
-            "It goes up the hill: plus in place of minus.": theta + lr * g,
-            "The learning rate is missing: self.lr.": theta - g,
-            "Each weight has its own slope. It takes the mean of all.": theta - lr * g.mean(),
-            "It gives only the move, −lr · g. Add it to theta.": -lr * g,
-            "The learning rate multiplies theta. It belongs to g.": lr * theta - g,
-            "It divides by t. The learning rate of plain gradient descent is constant.": theta - lr * g / 3,
-            "It follows only the sign of g. Steps must shrink near the minimum.": theta - lr * np.sign(g),
-            "It divides g by its length. Then steps never shrink.": theta - lr * g / np.linalg.norm(g),
-        }
-        for says, value in mistakes.items():
-            if np.allclose(came, value):
-                raise Wrong(says)
-        if np.shape(again) == due.shape and np.allclose(came, again):
-            raise Wrong("With twice the self.lr, it makes the same step.")
+    recognise(came, {
+        "It goes up the hill: plus in place of minus.": theta + lr * g,
+        "The learning rate is missing: self.lr.": theta - g,
+        "Each weight has its own slope. It takes the mean of all.": theta - lr * g.mean(),
+        "It gives only the move, −lr · g. Add it to theta.": -lr * g,
+        "The learning rate multiplies theta. It belongs to g.": lr * theta - g,
+        "It divides by t. The learning rate of plain gradient descent is constant.": theta - lr * g / 3,
+        "It follows only the sign of g. Steps must shrink near the minimum.": theta - lr * np.sign(g),
+        "It divides g by its length. Then steps never shrink.": theta - lr * g / np.linalg.norm(g),
+        "With twice the self.lr, it makes the same step.": again,
+    })  # fmt: skip
     same(came, due, "the new theta")
 
 
@@ -289,13 +285,9 @@ exercise(
 @task("2.5", hints=["Return two arrays of 3 numbers each: return np.array([...]), np.array([...])"])
 def test_witness_has_the_right_form(ex):
     """The witness is a pair of arrays, x and y, of 3 finite numbers each."""
-    answer = ex()
-    if not isinstance(answer, (tuple, list, np.ndarray)) or len(answer) != 2:
-        raise Wrong("Two arrays are due: return x, y", {"yours": type(answer).__name__})
-    for name, array in zip("xy", answer):
-        if np.shape(array) != (3,):
-            raise Wrong(f"{name} should hold 3 numbers.", {"yours": f"shape {np.shape(array)}"})
-        same(np.isfinite(np.array(array, dtype=float)), np.ones(3), f"'{name} is finite'")
+    for name, array in zip("xy", two_arrays(ex(), "x", "y")):
+        if array.shape != (3,):
+            raise Wrong(f"{name} should hold 3 numbers.", {"yours": f"shape {array.shape}"})
 
 
 @task("2.5", points=2, hints=[

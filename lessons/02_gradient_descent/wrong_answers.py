@@ -227,7 +227,7 @@ def nearly_agreeing():
     return np.array([1.0, 2.0, -1.0]), np.array([2.0, 4.0, -2.01])
 
 
-@wrong("2.5", says="is finite")
+@wrong("2.5", says="x holds NaN or infinity")
 def not_a_number():
     return np.array([1.0, 2.0, np.nan]), np.array([1.0, 2.0, 3.0])
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from tinyopt import Tensor, autograd, losses, ops
 from tinyopt.course import Wrong, exercise, same, task
+from tinyopt.course.draws import central, normal
 from tinyopt.course.lessons import load
 
 material = load(Path(__file__).with_name("material.py"))
-normal, central, asked, keeps_type = material.normal, material.central, material.asked, material.keeps_type
-applied, pulled, dropped, ruled = material.applied, material.pulled, material.dropped, material.ruled
+asked, keeps_type, applied = material.asked, material.keeps_type, material.applied
+pulled, dropped, ruled = material.pulled, material.dropped, material.ruled
 
 
 # --- 3.1 a forward and a backward step, by hand ----------------------------------------------------

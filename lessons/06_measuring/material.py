@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tinyopt import measure, nn
-from tinyopt.course import Wrong
+from tinyopt.course import Wrong, recognise
 
 
 class Says(nn.Module):
@@ -46,20 +46,13 @@ def predict_cost():
     return table.parameters, table.macs, table.bytes
 
 
-def close(came, number, rtol=1e-6):
-    """True if an answer is this number or array; False for all else, also for what is no number."""
-    try:
-        came = np.array(came, dtype=float)
-    except (TypeError, ValueError):
-        return False
-    return came.shape == np.shape(number) and np.allclose(came, number, rtol=rtol, atol=1e-12)
-
-
 def blame(came, known, rtol=1e-6):
-    """Raise `Wrong` if the answer is one of the `known` mistakes, {sentence: what it gives}."""
-    for says, number in known.items():
-        if close(came, number, rtol):
-            raise Wrong(says, {"yours": np.array(came).round(6).tolist()})
+    """Raise `Wrong` if the answer is one of the `known` mistakes, {sentence: what it gives}, and show it."""
+    try:
+        recognise(came, known, rtol=rtol)
+    except Wrong as mistake:
+        mistake.facts["yours"] = np.array(came).round(6).tolist()
+        raise
 
 
 def several(ex, line, *args):

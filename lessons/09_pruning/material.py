@@ -3,7 +3,8 @@
 import numpy as np
 
 from tinyopt import compress, nn, optim
-from tinyopt.course import Wrong, same
+from tinyopt.course import Wrong, same, two_arrays
+from tinyopt.course.draws import normal
 
 WEIGHTS = np.array([[0.3, -0.8, 0.1, -0.3], [0.5, 0.05, -0.3, 0.9]])  # of exercise 9.1
 SPARSITY = 0.45
@@ -75,13 +76,6 @@ def costs(weights, inputs):
     return np.array(changes)
 
 
-def normal(*shape, seed=1):
-    """Standard normal numbers, rounded so that a message is short; frozen, as the engine's arrays are."""
-    x = np.random.default_rng(seed).normal(size=shape).round(2)
-    x.setflags(write=False)
-    return x
-
-
 def masked_training(steps=8):
     """Train one masked layer with momentum; return the weight that it reads and its gradient."""
     layer, inputs = nn.Linear(4, 3, bias=False, rng=0), normal(5, 4).astype(np.float32)
@@ -122,13 +116,8 @@ def rule(ex, x, keep):
 
 def weights_and_inputs(ex):
     """The witness as two arrays of floats, w (3,) and x (n, 3)."""
-    came = ex()
-    if not isinstance(came, (tuple, list)) or len(came) != 2:
-        raise Wrong("Two arrays are due: return w, x", {"yours": type(came).__name__})
-    w, x = (np.array(array, dtype=float) for array in came)
+    w, x = two_arrays(ex(), "w", "x")
     same(w.shape, (3,), "the shape of w")
     if x.ndim != 2 or x.shape[1] != 3 or len(x) == 0:
         raise Wrong("x holds one input per row, each of three numbers.", {"yours": x.shape, "due": "(n, 3)"})
-    if not (np.isfinite(w).all() and np.isfinite(x).all()):
-        raise Wrong("There is NaN or infinity in it. With such numbers every comparison fails.")
     return w, x

@@ -9,11 +9,12 @@ import numpy as np
 
 from tinyopt import compress, ops
 from tinyopt.compress.prune import cubic_sparsity
-from tinyopt.course import Wrong, exercise, same, task
+from tinyopt.course import Wrong, exercise, recognise, same, task
+from tinyopt.course.draws import normal
 from tinyopt.course.lessons import load
 
 material = load(Path(__file__).with_name("material.py"))
-normal, booleans, compared = material.normal, material.booleans, material.compared
+booleans, compared = material.booleans, material.compared
 
 # --- 9.1 a mask, by hand ---------------------------------------------------------------------------
 
@@ -180,17 +181,15 @@ def test_mask_pullback(ex):
     x, g = normal(2, 3), normal(2, 3, seed=2)
     x = np.where(np.arange(6).reshape(2, 3) == 2, 0.0, x)  # a kept weight that happens to be 0
     came = material.rule(ex, x, KEEP)[1](g)
-    if np.shape(came) == g.shape:
-        if np.allclose(came, g):
-            raise Wrong("It hands g on everywhere: a removed weight would go on learning in the dark.")
-        if np.allclose(came, KEEP):
-            raise Wrong("It gives the slope alone. A pullback carries the incoming gradient on: slope · g.")
-        if np.allclose(came, g * KEEP * x):
-            raise Wrong("It is multiplied by x. The slope of x · keep in x is keep.")
-        if np.allclose(came, g * (x != 0)) or np.allclose(came, g * KEEP * (x != 0)):
-            raise Wrong("What decides is keep, not whether x is 0: a kept weight that is 0 may still learn.")
-        if np.allclose(came, g * ~KEEP):
-            raise Wrong("True and False are exchanged: the removed weights learn, the kept ones do not.")
+    recognise(came, {
+        "It hands g on everywhere: a removed weight would go on learning in the dark.": g,
+        "It gives the slope alone. A pullback carries the incoming gradient on: slope · g.": KEEP,
+        "It is multiplied by x. The slope of x · keep in x is keep.": g * KEEP * x,
+        "True and False are exchanged: the removed weights learn, the kept ones do not.": g * ~KEEP,
+    })  # fmt: skip
+    for wrong in (g * (x != 0), g * KEEP * (x != 0)):
+        says = "What decides is keep, not whether x is 0: a kept weight that is 0 may still learn."
+        recognise(came, {says: wrong})
     same(came, g * KEEP, "the gradient")
 
 
@@ -222,10 +221,10 @@ def test_cubic_sparsity_at_both_ends(ex):
     """At `begin` it is `initial`, at `end` it is `final`."""
     for initial, final in ((0.0, 0.9), (0.2, 0.8)):
         ends = [ex(step, 10, 50, initial, final) for step in (10, 50)]
-        if np.allclose(ends, (final, initial)):
-            raise Wrong("It runs from `final` to `initial`: the wrong way round.")
-        if initial and np.allclose(ends, (0, final)):
-            raise Wrong("It begins at 0. The model may be pruned already: begin at `initial`.")
+        recognise(ends, {
+            "It runs from `final` to `initial`: the wrong way round.": (final, initial),
+            "It begins at 0. The model may be pruned already: begin at `initial`.": (0, final),
+        }, due=(initial, final))  # fmt: skip
         same(ends, (initial, final), "the sparsity", labels=("step = begin", "step = end"))
 
 
@@ -242,12 +241,11 @@ def test_cubic_sparsity_between(ex):
         "It is progress that is cubed: little is pruned early, most at the end.": (63 / 64, 7 / 8, 37 / 64),
         "It is a square, not a cube: the power is 3.": (9 / 16, 1 / 4, 1 / 16),
     }
-    for says, mistaken in classic.items():
-        if np.allclose(came, 0.8 - 0.6 * np.array(mistaken)):
-            raise Wrong(says, {"half way, yours": f"{came[1]:.6g}", "due": 0.725})
+    facts = {"half way, yours": np.round(came[1], 6), "due": 0.725}
+    recognise(came, {says: 0.8 - 0.6 * np.array(mistaken) for says, mistaken in classic.items()}, facts)
+    says = "`begin` is not subtracted everywhere: progress = (step − begin) / (end − begin)."
     for start, length in ((0, 50), (10, 50), (0, 40)):
-        if np.allclose(came, [0.8 - 0.6 * (1 - (step - start) / length) ** 3 for step in steps]):
-            raise Wrong("`begin` is not subtracted everywhere: progress = (step − begin) / (end − begin).")
+        recognise(came, {says: [0.8 - 0.6 * (1 - (step - start) / length) ** 3 for step in steps]})
     due = 0.8 - 0.6 * np.array(left)
     same(came, due, "the sparsity", labels=[f"step {step}, from 10 to 50" for step in steps])
 

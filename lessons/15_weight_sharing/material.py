@@ -4,7 +4,7 @@ import numpy as np
 
 from tinyopt import ops
 from tinyopt.compress.share import lloyd_step
-from tinyopt.course import Wrong
+from tinyopt.course import Wrong, recognise
 from tinyopt.course.compare import NotWritten
 
 NUMBERS = np.array([0.0, 3.0, 6.0, 7.0, 8.0, 9.0])  # exercise 15.1
@@ -60,7 +60,7 @@ def step_by_distances(x, centroids):
     return np.array([sum(group) / len(group) for group in filled]), np.array([len(group) for group in filled])
 
 
-def two_arrays(result):
+def means_and_counts(result):
     """The answer as (means, counts), or what is wrong with its form."""
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         raise Wrong("Two arrays are due: return means, counts", {"yours": type(result).__name__})
@@ -72,7 +72,7 @@ def ask_step(ex, x, centroids):
     for array in (x, centroids):
         array.setflags(write=False)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return two_arrays(ex(x, centroids))
+        return means_and_counts(ex(x, centroids))
 
 
 def cut_at_centroids(x, centroids):
@@ -116,9 +116,7 @@ def name_lookup_mistake(came):
         "It multiplies by the centroid. The map is linear, y = A · c: its slope is 1, not c.": DUE * CODEBOOK,
     }
     if came.shape == (4,):
-        for says, gradient in mistakes.items():
-            if np.allclose(came, gradient):
-                raise Wrong(says, {"yours": came, "due": DUE})
+        recognise(came, mistakes, {"yours": came, "due": DUE})
         if np.allclose(np.nan_to_num(came), DUE / counts) and np.isnan(came).any():
             raise Wrong("It takes the mean of the members, 0/0 for the one without. Each use adds: the sum.")
     if came.shape == (3,):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyopt import Tensor, codec, compress, nn, ops
 from tinyopt.compress.share import lloyd_step
-from tinyopt.course import Wrong, exercise, same, task
+from tinyopt.course import Wrong, exercise, recognise, same, task, two_arrays
 from tinyopt.course.compare import NotWritten
 from tinyopt.course.lessons import load
 
@@ -42,20 +42,19 @@ def test_the_four_centroids(ex):
     if len(flat) != 4:
         raise Wrong("Four numbers are due: return low_1, high_1, low_2, high_2", {"yours": repr(came)})
     came = np.array(flat, dtype=float)
-    if np.allclose(came[:2], due[:2]) and np.allclose(came[2:], due[:2]):
-        raise Wrong("Nothing moved in your second step. The half-way point has moved to 6.25. Where is 7?")
-    if np.allclose(came[:2], (3.5, 8.5)) or np.allclose(came[:2], (4.5, 8.5)):  # of the ends, or the median
-        raise Wrong("The mean is not the middle number, nor the middle of the ends: add up, and divide.")
-    if np.allclose(came[:2], (16, 17)):
-        raise Wrong("These are sums. A centroid is the mean of its members: divide by how many there are.")
-    if np.allclose(came[:2], (3.8, 29 / 3), rtol=0.01):
-        raise Wrong("The old centroid was averaged, too. It is no member: a mean is over the numbers alone.")
-    if np.allclose(came[:2], material.START):
-        raise Wrong("Your first two are the centroids at the beginning. Those after the first step are due.")
-    if np.allclose(came[:2], due[:2]) and np.allclose(came[2:], (1.5, 7.5)):
-        raise Wrong("Your last two are those after the third step. In the second, one number moves.")
-    if np.allclose(came, [due[1], due[0], due[3], due[2]]):
-        raise Wrong("The numbers are right, but high stands where low is due.")
+    recognise(came, {
+        "Nothing moved in your second step. The half-way point has moved to 6.25. Where is 7?": due[[0, 1, 0, 1]],
+        "Your last two are those after the third step. In the second, one number moves.": (*due[:2], 1.5, 7.5),
+        "The numbers are right, but high stands where low is due.": due[[1, 0, 3, 2]],
+    })  # fmt: skip
+    for wrong in ((3.5, 8.5), (4.5, 8.5)):  # of the ends, or the median
+        says = "The mean is not the middle number, nor the middle of the ends: add up, and divide."
+        recognise(came[:2], {says: wrong})
+    recognise(came[:2], {
+        "These are sums. A centroid is the mean of its members: divide by how many there are.": (16, 17),
+        "The old centroid was averaged, too. It is no member: a mean is over the numbers alone.": (3.8, 29 / 3),
+        "Your first two are the centroids at the beginning. Those after the first step are due.": material.START,
+    }, rtol=0.01)  # fmt: skip
     same(came, due, "a centroid", labels=NAMES)
 
 
@@ -77,20 +76,13 @@ exercise(
 def test_lloyd_step_by_hand(ex):
     """On the six numbers of the lesson, from 1 and 2, the means are 0.5 and 8, of 2 and 4 numbers."""
     means, counts = material.ask_step(ex, np.array([0.0, 1, 2, 5, 12, 13]), np.array([1.0, 2.0]))
-    if np.shape(means) == (2,) and np.shape(counts) == (2,):
-        numbers, how_many = np.array(means, dtype=object), np.array(counts, dtype=object)
-        if not any(n is Ellipsis for n in (*numbers, *how_many)):
-            numbers, how_many = numbers.astype(float), how_many.astype(float)
-            if np.allclose(numbers, (1.0, 32.0)):
-                raise Wrong("These are the sums of the members. Divide by the counts.")
-            if np.allclose(numbers, (2, 4)) and np.allclose(how_many, (0.5, 8)):
-                raise Wrong("Means and counts are exchanged: return means, counts")
-            if np.allclose(numbers, (2, 12.5)):
-                raise Wrong("Here k-means ends. Only one step is due: label once, take the means once.")
-            if np.allclose(how_many, (2, 6)):
-                raise Wrong("These counts are running totals. Take differences: np.diff.")
-            if np.allclose(numbers, (1, 2)):
-                raise Wrong("The centroids have not moved. Each goes to the mean of its members.")
+    recognise((means, counts), {"Means and counts are exchanged: return means, counts": [(2, 4), (0.5, 8)]})
+    recognise(means, {
+        "These are the sums of the members. Divide by the counts.": (1, 32),
+        "Here k-means ends. Only one step is due: label once, take the means once.": (2, 12.5),
+        "The centroids have not moved. Each goes to the mean of its members.": (1, 2),
+    })  # fmt: skip
+    recognise(counts, {"These counts are running totals. Take differences: np.diff.": (2, 6)})
     same(means, [0.5, 8.0], "the row of new centroids")
     same(counts, [2, 4], "the number of members")
 
@@ -258,19 +250,12 @@ exercise(
 @task("15.5", hints=["Two arrays of 6: labels such as np.array([0, 0, 1, 1, 2, 2]), and g, any six numbers."])
 def test_witness_has_the_right_form(ex):
     """The witness is a pair: six labels among 0, 1, 2, each of which occurs, and six finite numbers."""
-    answer = ex()
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        raise Wrong("Two arrays are due: return labels, g", {"yours": type(answer).__name__})
-    for name, array in zip(("labels", "g"), answer):
-        if np.shape(array) != (6,):
-            raise Wrong(f"{name} should be six numbers in a row.", {"yours": f"shape {np.shape(array)}"})
-        if any(number is Ellipsis for number in np.array(array, dtype=object)):
-            raise NotWritten
-    labels, g = (np.array(array, dtype=float) for array in answer)
+    labels, g = two_arrays(ex(), "labels", "g")
+    for name, array in (("labels", labels), ("g", g)):
+        if array.shape != (6,):
+            raise Wrong(f"{name} should be six numbers in a row.", {"yours": f"shape {array.shape}"})
     if sorted(set(labels.tolist())) != [0, 1, 2]:
         raise Wrong("Labels are 0, 1 and 2, and each must occur.", {"yours": labels.tolist()})
-    if not np.isfinite(g).all():
-        raise Wrong("g holds NaN or infinity. Then every comparison fails, of right rules too.")
 
 
 @task("15.5", points=2, hints=[

@@ -7,7 +7,7 @@ import numpy as np
 from tinyopt import nn
 from tinyopt.compress import truncated_svd
 from tinyopt.compress.lowrank import low_rank_linear, rank_sweep
-from tinyopt.course import Wrong
+from tinyopt.course import Wrong, recognise
 from tinyopt.course.compare import NotWritten
 
 EXAMPLE = np.array([[3.0, 0.0], [4.0, 5.0]])  # in the text: σ² = 45 and 5
@@ -77,13 +77,6 @@ def whole(value, what):
     return int(number)
 
 
-def name_number(value, table, facts):
-    """Raise Wrong with the sentence of `table`, {value: sentence}, that belongs to this number."""
-    for known, says in table.items():
-        if np.isclose(value, known, rtol=1e-3):
-            raise Wrong(says, {"yours": f"{value:.6g}"} | facts)
-
-
 def two_factors(ex, matrix, rank):
     """The student's factors, after a look at their form."""
     answer = ex(matrix, rank)
@@ -115,13 +108,12 @@ def judge_factors(matrix, rank, up, down):
         return
     facts = {"rank": rank, "your squared error": f"{error:.5g}", "the smallest possible": f"{due:.5g}"}
     powers = {
-        0.0: "The singular values are not used: up @ down is U Vᵀ.",
-        0.5: "Only one of the factors got √σ. Together they must hold σ once.",
-        2.0: "Both factors got the whole σ, so it is in the product twice. Give √σ to each, or σ to one.",
+        "The singular values are not used: up @ down is U Vᵀ.": 0.0,
+        "Only one of the factors got √σ. Together they must hold σ once.": 0.5,
+        "Both factors got the whole σ, so it is in the product twice. Give √σ to each, or σ to one.": 2.0,
     }
-    for power, says in powers.items():
-        if np.allclose(came, (u[:, first] * sigma[first] ** power) @ vt[first], atol=1e-6):
-            raise Wrong(says, facts)
+    mistakes = {says: (u[:, first] * sigma[first] ** power) @ vt[first] for says, power in powers.items()}
+    recognise(came, mistakes, facts, atol=1e-6)
     for power in (0.5, 1.0) if rank == matrix.shape[1] else ():
         if np.allclose(came, (u * sigma ** (1 - power)) @ (vt * sigma**power), atol=1e-6):
             says = "σ multiplies the *columns* of vt. σᵢ belongs to the row vᵢᵀ: sigma[:rank, None] * vt[:rank]"

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyopt import Tensor, compress, nn
 from tinyopt.compress import lowrank
-from tinyopt.course import Wrong, exercise, same, task
+from tinyopt.course import Wrong, exercise, recognise, same, task
 from tinyopt.course.lessons import load
 
 material = load(Path(__file__).with_name("material.py"))
@@ -47,17 +47,13 @@ def test_squares_by_hand(ex):
     first, second, *_ = hand(ex)
     due = squares_of(material.MATRIX)
     facts = {"yours": f"{first}, {second}"}
-    mistakes = {
-        "You took the square roots. σ₁² and σ₂² are asked for.": np.sqrt(due),
-        "The two are exchanged: σ₁ is the larger one.": due[::-1],
+    recognise((first, second), {"The two are exchanged: σ₁ is the larger one.": due[::-1]}, facts)
+    recognise(sorted(numbers([first, second])), {
+        "You took the square roots. σ₁² and σ₂² are asked for.": np.sqrt(due[::-1]),
         "4 and 5 are the eigenvalues of W. The singular values belong to WᵀW.": (4, 5),
         "16 and 25 are the squares of W's eigenvalues. WᵀW has other eigenvalues than W².": (16, 25),
         "25 and 25 is the diagonal of WᵀW. The 15 beside it counts, too.": (25, 25),
-    }
-    for says, pair in mistakes.items():
-        if np.shape(first) == np.shape(second) == () and np.allclose(sorted((first, second)), sorted(pair)):
-            if not np.allclose((first, second), due):
-                raise Wrong(says, facts)
+    }, facts)  # fmt: skip
     same(first, due[0], "σ₁²")
     same(second, due[1], "σ₂²")
 
@@ -74,15 +70,13 @@ def test_nearest_by_hand(ex):
     due, nearest = np.array(ex.reference()[2]), nearest.reshape(2, 2)
     error = ((nearest - material.MATRIX) ** 2).sum()
     facts = {"yours": nearest.tolist(), "squared error of yours": f"{error:g}"}
-    if np.allclose(nearest, material.MATRIX - due):
-        raise Wrong("This is the other piece, of σ₂: what should be left out.", facts)
-    if np.allclose(nearest, 2 * due):
-        raise Wrong("The ½ is missing: v₁ has length 1, so each of its numbers is 1/√2.", facts)
-    if np.allclose(nearest, due.T):
-        raise Wrong("Rows and columns are exchanged. In W v₁ v₁ᵀ each *row* of W becomes its mean.", facts)
-    if np.allclose(nearest, material.MATRIX.mean(axis=0)):
-        says = "This is v₁ v₁ᵀ W: each *column* became its mean. v₁ comes from WᵀW and stands on the right."
-        raise Wrong(says, facts)
+    recognise(nearest, {
+        "This is the other piece, of σ₂: what should be left out.": material.MATRIX - due,
+        "The ½ is missing: v₁ has length 1, so each of its numbers is 1/√2.": 2 * due,
+        "Rows and columns are exchanged. In W v₁ v₁ᵀ each *row* of W becomes its mean.": due.T,
+        "This is v₁ v₁ᵀ W: each *column* became its mean. v₁ comes from WᵀW and stands on the right.":
+            [material.MATRIX.mean(axis=0)] * 2,
+    }, facts, rtol=1e-5)  # fmt: skip
     if not np.isclose(np.linalg.det(nearest), 0, atol=1e-6):
         raise Wrong("This matrix has rank 2: its second row is no multiple of the first.", facts)
     if not np.allclose(nearest, due, atol=1e-3):
@@ -93,12 +87,12 @@ def test_nearest_by_hand(ex):
 def test_error_by_hand(ex):
     """The squared error is the sum of the four squares of W − W₁."""
     error = numbers(hand(ex)[3])[0]
-    material.name_number(error, {
-        np.sqrt(10): "That is the root: the length of W − W₁. The squared error is asked for.",
-        2.5: "That is the mean of the four squares. The sum is asked for.",
-        0.2: "That is the share of the energy, 10 of 50. The squared error is asked for.",
-        40: "That is what rank 1 keeps. The error is what it leaves out.",
-    }, {"due": "the sum of the squares of W − W₁"})  # fmt: skip
+    recognise(error, {
+        "That is the root: the length of W − W₁. The squared error is asked for.": np.sqrt(10),
+        "That is the mean of the four squares. The sum is asked for.": 2.5,
+        "That is the share of the energy, 10 of 50. The squared error is asked for.": 0.2,
+        "That is what rank 1 keeps. The error is what it leaves out.": 40,
+    }, {"yours": f"{error:.6g}", "due": "the sum of the squares of W − W₁"}, rtol=1e-3)  # fmt: skip
     same(error, ex.reference()[3], "the squared error")
 
 

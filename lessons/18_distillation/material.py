@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyopt import Tensor, nn
 from tinyopt.compress.distill import distillation_loss, soften
-from tinyopt.course import Wrong, same
+from tinyopt.course import Wrong, recognise, same
 
 TEACHER = np.log([25.0, 4.0, 1.0])  # exercise 18.1: its logits, of one image and three classes
 STUDENT = np.log([1.0, 4.0, 1.0])
@@ -66,21 +66,21 @@ def slow_loss(student, teacher, labels, temperature, alpha):
 
 
 def divergence_mistakes(p, q):
-    """{wrong value of KL(p ‖ q), of one image by hand: what is wrong with it}."""
+    """{what is wrong: the value of KL(p ‖ q) that it gives}, of one image by hand."""
     due = float((p * np.log(p / q)).sum())
     return {
-        float((q * np.log(q / p)).sum()): "This is KL(q ‖ p), the other direction: p comes first.",
-        due / np.log(2): "This is in bits. The loss uses the natural logarithm, ln: nats.",
-        due / np.log(10): "The logarithm has base 10. The loss uses the natural one, ln.",
-        -due: "Its sign is turned. KL is never below 0: ln p − ln q.",
-        TEMPERATURE**2 * due: "The factor T² is in it. It belongs to the loss; KL itself has none.",
-        float(-(p * np.log(q)).sum()): "This is the cross-entropy −Σ p ln q. KL adds Σ p ln p.",
-        float(abs(p * np.log(p / q)).sum()): "Some parts are negative: ln 0.5 is. No absolute values.",
+        "This is KL(q ‖ p), the other direction: p comes first.": float((q * np.log(q / p)).sum()),
+        "This is in bits. The loss uses the natural logarithm, ln: nats.": due / np.log(2),
+        "The logarithm has base 10. The loss uses the natural one, ln.": due / np.log(10),
+        "Its sign is turned. KL is never below 0: ln p − ln q.": -due,
+        "The factor T² is in it. It belongs to the loss; KL itself has none.": TEMPERATURE**2 * due,
+        "This is the cross-entropy −Σ p ln q. KL adds Σ p ln p.": float(-(p * np.log(q)).sum()),
+        "Some parts are negative: ln 0.5 is. No absolute values.": float(abs(p * np.log(p / q)).sum()),
     }
 
 
 def soft_mistakes(z, v, T):
-    """{wrong value of the soft term: what is wrong with it}; logits z of the student, v of the teacher."""
+    """{what is wrong: the soft term that it gives}; logits z of the student, v of the teacher."""
     n, c = z.shape
     p, q, p1, q1 = soften(v, T), soften(z, T), soften(v, 1), soften(z, 1)
 
@@ -89,18 +89,18 @@ def soft_mistakes(z, v, T):
 
     right = T**2 * kl(p, q)
     return {
-        kl(p, q): "The factor T² is missing.",
-        T * kl(p, q): "The factor is T², not T.",
-        T**2 * kl(p1, q): "The teacher's logits are not divided by T. Soften both sides.",
-        T**2 * kl(p, q1): "The student's logits are not divided by T. Soften both sides.",
-        T**2 * kl(p1, q1): "Nothing was softened: both sides at T = 1.",
-        T**2 * kl(q, p): "This is KL(q ‖ p), the wrong direction. The teacher's p stands in front.",
-        right / c: "It was divided by N · C. The mean is over the N images: sum over the classes.",
-        right * n: "It is the sum over the images. Divide by N.",
-        -right: "Its sign is turned: log p − log q.",
-        T**2 * float((p * (p - q)).sum() / n): "p · (p − q): the logarithms are missing.",
-        T**2 * float(-(p * np.log(q)).sum() / n): "This is −Σ p log q; Σ p log p of the teacher is missing.",
-        0.0: "The soft term is 0. Is the teacher's part in the sum?",
+        "The factor T² is missing.": kl(p, q),
+        "The factor is T², not T.": T * kl(p, q),
+        "The teacher's logits are not divided by T. Soften both sides.": T**2 * kl(p1, q),
+        "The student's logits are not divided by T. Soften both sides.": T**2 * kl(p, q1),
+        "Nothing was softened: both sides at T = 1.": T**2 * kl(p1, q1),
+        "This is KL(q ‖ p), the wrong direction. The teacher's p stands in front.": T**2 * kl(q, p),
+        "It was divided by N · C. The mean is over the N images: sum over the classes.": right / c,
+        "It is the sum over the images. Divide by N.": right * n,
+        "Its sign is turned: log p − log q.": -right,
+        "p · (p − q): the logarithms are missing.": T**2 * float((p * (p - q)).sum() / n),
+        "This is −Σ p log q; Σ p log p of the teacher is missing.": T**2 * float(-(p * np.log(q)).sum() / n),
+        "The soft term is 0. Is the teacher's part in the sum?": 0.0,
     }
 
 
@@ -111,14 +111,11 @@ def judge_row(came, logits, who):
         raise Wrong(f"{who} has three probabilities, one for each class.", {"yours": repr(came)[:80]})
     came = np.array(came, dtype=float)
     facts = {"yours": came.round(4).tolist()}
-    says = (
-        (plain, f"{who} is the softmax at T = 1. At T = 2, exp(½ ln 25) is √25."),
-        (sharp, f"{who} was made sharper: z · T instead of z / T."),
-        (np.exp(logits / 2), f"{who} does not sum to 1. Divide by the sum of the three numbers."),
-    )
-    for wrong, sentence in says:
-        if np.allclose(came, wrong, atol=5e-3):
-            raise Wrong(sentence, facts)
+    recognise(came, {
+        f"{who} is the softmax at T = 1. At T = 2, exp(½ ln 25) is √25.": plain,
+        f"{who} was made sharper: z · T instead of z / T.": sharp,
+        f"{who} does not sum to 1. Divide by the sum of the three numbers.": np.exp(logits / 2),
+    }, facts, atol=5e-3)  # fmt: skip
     halves = np.where(logits == 0, 1, np.exp(logits) / 2)  # of the teacher: 25/2, 4/2, 1
     wrong = any(np.allclose(came, row, atol=5e-3) for row in (halves, halves / halves.sum()))
     if wrong and not np.allclose(came, due, atol=5e-3):

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyopt import Tensor, ops
 from tinyopt.compress import distill
-from tinyopt.course import Wrong, exercise, same, task
+from tinyopt.course import Wrong, exercise, recognise, same, task
 from tinyopt.course.compare import NotWritten
 from tinyopt.course.lessons import load
 
@@ -24,13 +24,6 @@ def number(value, what):
     if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.size(value) != 1:
         raise Wrong(f"{what} is one number.", {"yours": repr(value)[:80]})
     return float(np.squeeze(np.asarray(value, dtype=float)))
-
-
-def name_mistake(came, mistakes, facts=(), atol=1e-9):
-    """Raise the sentence of the mistake whose value came: mistakes {value: sentence}."""
-    for wrong, says in mistakes.items():
-        if np.isclose(came, wrong, rtol=1e-6, atol=atol):
-            raise Wrong(says, {"yours": f"{came:.6g}", **dict(facts)})
 
 
 # --- 18.1 by hand --------------------------------------------------------------------------------------
@@ -71,7 +64,8 @@ def test_divergence_by_hand(ex):
     came = number(three_parts(ex)[2], "KL(p ‖ q)")
     p, q = material.slow_soften(material.TEACHER, 2.0), material.slow_soften(material.STUDENT, 2.0)
     due = ex.reference()[2]
-    name_mistake(came, material.divergence_mistakes(p, q), {"due": f"{due:.4f}"}, atol=2e-3)
+    facts = {"yours": f"{came:.6g}", "due": f"{due:.4f}"}
+    recognise(came, material.divergence_mistakes(p, q), facts, atol=2e-3)
     same(came, due, "KL(p ‖ q)", rtol=0, atol=2e-3)
 
 
@@ -179,7 +173,8 @@ def test_soft_term(ex):
         came, due = loss_of(ex, z, v, y, temperature=T, alpha=1.0), material.slow_loss(z, v, y, T, 1.0)
         if np.isclose(came, material.slow_loss(z, v, y, T, 0.0)):
             raise Wrong("For α = 1 it is the labels' part alone. But alpha is the teacher's share.")
-        name_mistake(came, material.soft_mistakes(z, v, T), {"due": f"{due:.6g}", "T": T})
+        facts = {"yours": f"{came:.6g}", "due": f"{due:.6g}", "T": T}
+        recognise(came, material.soft_mistakes(z, v, T), facts)
         same(came, due, f"the loss for α = 1 and T = {T}")
 
 
@@ -299,14 +294,14 @@ def test_real_alpha(ex):
     """α T² : (1 − α) is the friend's ratio of the two terms, so both losses pull in one direction."""
     came = number(ex(), "α")
     T, a = material.FRIEND["temperature"], material.FRIEND["alpha"]
-    name_mistake(came, {
-        a: "That is the α that the friend wrote down. Without T², the teacher's part is 9 times smaller.",
-        a / T**2: "The teacher's part is 0.5/9, the labels' 0.5. They should sum to 1: divide by their sum.",
-        1 - 1 / (1 + T**2): "Turned round: that is the labels' share. Without T² the teacher says less.",
-        a / (a + T * (1 - a)): "You used T. The factor is T².",
-        a / T: "You used T, and the two parts should sum to 1. The factor is T².",
-        1 / T**2: "That is the ratio α : (1 − α), 1 to 9. α itself is one part of ten.",
-    }, atol=1e-4)  # fmt: skip
+    recognise(came, {
+        "That is the α that the friend wrote down. Without T², the teacher's part is 9 times smaller.": a,
+        "The teacher's part is 0.5/9, the labels' 0.5. They should sum to 1: divide by their sum.": a / T**2,
+        "Turned round: that is the labels' share. Without T² the teacher says less.": 1 - 1 / (1 + T**2),
+        "You used T. The factor is T².": a / (a + T * (1 - a)),
+        "You used T, and the two parts should sum to 1. The factor is T².": a / T,
+        "That is the ratio α : (1 − α), 1 to 9. α itself is one part of ten.": 1 / T**2,
+    }, {"yours": f"{came:.6g}"}, atol=1e-4)  # fmt: skip
     if not 0 <= came <= 1:
         raise Wrong("α is a share, between 0 and 1.", {"yours": f"{came:.4g}"})
     student, teacher, target = material.examples(6)

@@ -6,7 +6,8 @@
 Read the files in this order:
 
     declare.py   `exercise`, `task`, `wrong`: what a lesson's test files say
-    compare.py   `same`: two arrays differ: where, by how much, and by which classic mistake
+    compare.py   `same`, `recognise`: two arrays differ: where, by how much, and by which classic mistake
+    draws.py     numbers for tests of exercises, and a slow slope
     reach.py     the package's own function is put out of reach; yours is put in its place
     judge.py     run the tests of an exercise on a function: the verdict
     verdict.py   how a verdict looks, in a notebook and in a terminal
@@ -16,8 +17,8 @@ Read the files in this order:
     prove.py, execute.py     every exercise proven, every notebook executed; `python -m tinyopt.course`
 """
 
-from tinyopt.course.compare import Wrong, same
+from tinyopt.course.compare import Wrong, recognise, same, two_arrays
 from tinyopt.course.declare import exercise, task, wrong
 from tinyopt.course.notebook import STYLE, start
 
-__all__ = ["STYLE", "Wrong", "exercise", "same", "start", "task", "wrong"]
+__all__ = ["STYLE", "Wrong", "exercise", "recognise", "same", "start", "task", "two_arrays", "wrong"]

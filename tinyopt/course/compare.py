@@ -51,6 +51,47 @@ def same(came, due, what, *, labels=None, slope=None, rtol=1e-6, atol=1e-9):
     raise Wrong(f"{_capital(what)} is wrong. {mistake(came, due, bad)}", facts)
 
 
+def recognise(came, mistakes, facts=None, *, due=None, rtol=1e-6, atol=1e-9):
+    """Raise Wrong with the sentence of the classic mistake whose numbers came; do nothing if none of them did.
+
+        |came − numbers| ≤ rtol · |numbers| + atol        everywhere, for the first such sentence
+
+    `mistakes` is {sentence: numbers}; `facts` are shown below the sentence. If `due` is given, and came, nothing
+    is raised: a mistake may give the right numbers by chance. What is not numbers is no known mistake.
+
+    Shapes: came and the numbers of a mistake alike, any shape; another shape is no match.
+    Raises: Wrong.
+    """
+    if due is not None and alike(came, due, rtol=rtol, atol=atol):
+        return
+    for says, numbers in mistakes.items():
+        if alike(came, numbers, rtol=rtol, atol=atol):
+            raise Wrong(says, facts)
+
+
+def alike(came, numbers, *, rtol=1e-6, atol=1e-9):
+    """True if an answer is these numbers, up to rounding; False for all else, also for what is not numbers."""
+    try:
+        came = _floats(came)
+    except (TypeError, ValueError):
+        return False
+    return came.shape == np.shape(numbers) and np.allclose(came, numbers, rtol=rtol, atol=atol)
+
+
+def two_arrays(answer, first, second):
+    """An answer taken apart, `return first, second`: two arrays of finite floats, or a sentence on its form.
+
+    Raises: NotWritten for `...`; Wrong for another number of values, and for NaN or infinity.
+    """
+    if not isinstance(answer, (tuple, list, np.ndarray)) or len(answer) != 2:
+        raise Wrong(f"Two arrays are due: return {first}, {second}", {"yours": type(answer).__name__})
+    arrays = [_numbers(part, f"array {name}") for name, part in zip((first, second), answer)]
+    for name, array in zip((first, second), arrays):
+        if not np.isfinite(array).all():
+            raise Wrong(f"{name} holds NaN or infinity. With such numbers every comparison fails.")
+    return arrays
+
+
 def mistake(came, due, bad):
     """Name the classic mistake that makes `came` out of `due`, or count what differs."""
     if np.isnan(came).any() and not np.isnan(due).any():
@@ -80,10 +121,17 @@ def _capital(what):
     return what[0].upper() + what[1:]
 
 
+def _floats(value):
+    """`value` as an array of floats; a TypeError or ValueError for what is not numbers, "4.5" among it."""
+    if np.asarray(value).dtype.kind in "US":
+        raise TypeError("text is not numbers")
+    return np.array(value, dtype=float)
+
+
 def _numbers(value, what):
     """`value` as an array of floats, or a sentence that says what it is instead."""
     try:
-        return np.array(value, dtype=float)
+        return _floats(value)
     except (TypeError, ValueError):
         parts = value if isinstance(value, (list, tuple)) else getattr(value, "flat", ())
         if any(part is Ellipsis for part in parts):
