@@ -28,7 +28,8 @@ def execute(number, kind="solved", timeout=300):
     if kind == "student":
         notebook.cells = _tries(number, notebook.cells)
     start = time.perf_counter()
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3")
+    quiet = ["--IPKernelApp.log_level=ERROR"]  # no warning that the kernel listens on this machine
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", extra_arguments=quiet)
     client.execute(env={**os.environ, "TINYOPT_PROGRESS": OFF})  # nobody has solved anything here
     seconds = time.perf_counter() - start
     for cell in notebook.cells:
