@@ -1,7 +1,7 @@
 """COO, CSR and CSC: each value with the row and the column that it stands in, said in full or once a row.
 
 Start with these three: `COO`, which says everything; `CSR`, which says each row once, and is what products like
-best; `starts_of`, which makes the one of the other.
+best; `compressed_rows`, which makes its three arrays.
 """
 
 import functools
@@ -103,8 +103,7 @@ class CSR(Compressed):
     def from_dense(cls, x):
         """Keep what is not 0, row by row."""
         x = check_dense(x)
-        positions = np.flatnonzero(is_stored(x))
-        return cls.from_positions(x.reshape(-1)[positions], positions, x.shape)
+        return cls(*compressed_rows(x.reshape(matrix_shape(x.shape))), x.shape)
 
     @classmethod
     def from_positions(cls, values, positions, shape):
@@ -163,9 +162,7 @@ class CSC(Compressed):
     def from_dense(cls, x):
         """Keep what is not 0, column by column."""
         x = check_dense(x)
-        matrix = x.reshape(matrix_shape(x.shape))
-        column_of, row_of = np.nonzero(is_stored(matrix).T)
-        return cls(matrix[row_of, column_of], row_of, starts_of(column_of, matrix.shape[1]), x.shape)
+        return cls(*compressed_rows(x.reshape(matrix_shape(x.shape)).T), x.shape)  # a column is a row of the transpose
 
     @staticmethod
     def sizes(shape, dtype, n):
@@ -185,6 +182,15 @@ class CSC(Compressed):
     def T(self):
         """The same arrays, read by rows."""
         return CSR(self.values, self.row_of, self.starts, (self.columns, self.rows))
+
+
+def compressed_rows(matrix):
+    """The three arrays of `CSR`: what is not 0, row by row; the column of each; where each row begins.
+
+    Shapes: matrix (rows, columns) -> values (n,), column_of (n,), starts (rows + 1,).
+    """
+    row_of, column_of = np.nonzero(is_stored(matrix))  # row by row
+    return matrix[row_of, column_of], column_of, starts_of(row_of, len(matrix))
 
 
 def starts_of(line_of, n_lines):

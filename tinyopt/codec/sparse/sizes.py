@@ -67,10 +67,25 @@ def expected_bytes(layout, shape, density, dtype="f4", *, block=(4, 4), bits=Non
     return fixed + density * m * k * each
 
 
+def meeting_density(one, other, size):
+    """The density at which two straight lines of bytes meet; None if they do not, between 0 and 1.
+
+        fixed₁ + each₁ · n = fixed₂ + each₂ · n        d = n / size
+
+    Shapes: one, other, pairs (fixed, each) as `straight_line` gives them; size, all elements of the array.
+    Units:  bytes; the density is the fraction *kept*.
+    """
+    (fixed1, each1), (fixed2, each2) = one, other
+    if each1 == each2:
+        return None  # parallel
+    density = (fixed2 - fixed1) / (each1 - each2) / size
+    return density if 0 < density < 1 else None
+
+
 def cross_over(first, second, shape, dtype="f4", **settings):
     """The density at which two layouts take the same bytes; None if one is smaller at all densities.
 
-        straight lines    d = (fixed₂ − fixed₁) / (each₁ − each₂) / (m k)
+        straight lines    `meeting_density`
         otherwise         by halving an interval in which the difference changes its sign once
 
     Units:  density, fraction *kept*; settings as `expected_bytes` has them.
@@ -81,9 +96,7 @@ def cross_over(first, second, shape, dtype="f4", **settings):
         return one - other
 
     if {first, second}.isdisjoint({"BSR", "RelativeIndex"}):
-        (fixed, each), (fixed2, each2) = (straight_line(layout, shape, dtype) for layout in (first, second))
-        density = (fixed2 - fixed) / (each - each2) / math.prod(shape) if each != each2 else -1
-        return density if 0 < density < 1 else None
+        return meeting_density(*(straight_line(layout, shape, dtype) for layout in (first, second)), math.prod(shape))
     grid = np.concatenate([np.geomspace(1e-6, 0.1, 200), np.linspace(0.1, 1, 200)[1:]])
     signs = np.sign([difference(density) for density in grid])
     change = np.flatnonzero(signs[1:] != signs[:-1])
