@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tinyopt import Tensor, compress, data, models, nn, optim, train
-from tinyopt.compress.prune import GradualPruning, cubic_sparsity
+from tinyopt.compress.prune import cubic_sparsity
+from tinyopt.compress.schedules import PruneAt, cubic
 
 weights = hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=6), elements=st.integers(-5, 5).map(float))
 BATCH = Tensor(np.random.default_rng(0).random((16, 1, 8, 8), dtype=np.float32))
@@ -150,9 +151,9 @@ def test_a_schedule_that_ends_before_it_begins_is_refused():
     with pytest.raises(ValueError, match="begin=5, end=5"):
         cubic_sparsity(1, 5, 5, 0.0, 0.9)
     with pytest.raises(ValueError, match="begin=5, end=4"):
-        GradualPruning(0.9, 5, 4)
+        cubic(0.9, 5, 4)
     with pytest.raises(ValueError, match="1 or more; got 0"):
-        GradualPruning(0.9, 0, 4, every=0)
+        cubic(0.9, 0, 4, every=0)
 
 
 class Record:
@@ -168,7 +169,7 @@ class Record:
 
 def test_gradual_pruning_follows_the_schedule_and_brings_nothing_back():
     net, record = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, rng=0)), Record()
-    gradual = GradualPruning(0.9, begin=2, end=15, every=4, initial=0.2)
+    gradual = PruneAt(cubic(0.9, begin=2, end=15, every=4, initial=0.2))
     train.fit(net, data.digits(), epochs=1, callbacks=[gradual, record], progress=False)  # 20 steps
     assert record.kept[0] is None  # step 1
     removed = [int((~kept).sum()) for kept in record.kept[1:]]
@@ -179,7 +180,8 @@ def test_gradual_pruning_follows_the_schedule_and_brings_nothing_back():
 
 def test_gradual_pruning_protects_layers_by_name():
     net = models.lenet_300_100(image_size=8, rng=0)
-    gradual = GradualPruning(0.5, begin=0, end=2, every=1, scope="layer", skip="fc1")
+    plan = cubic(0.5, begin=0, end=2, every=1)
+    gradual = PruneAt(plan, lambda model, share: compress.prune(model, share, scope="layer", skip="fc1"))
     train.fit(net, data.digits(), epochs=1, batch_size=500, callbacks=[gradual], progress=False)
     kept = {f"fc{i}": net.get(f"fc{i}.weight").view(nn.Mask) for i in (1, 2, 3)}
     assert kept["fc1"] is None and all((~kept[name].keep).mean() == 0.5 for name in ("fc2", "fc3"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tinyopt import data, models, nn, train
 from tinyopt.compress.patterns import prune_blocks
-from tinyopt.compress.prune import GradualPruning, prune
+from tinyopt.compress.prune import prune
 from tinyopt.compress.schedules import PruneAt, cubic, iterative, one_shot
 
 PART = (data.digits().train.take(slice(0, 256)), None)  # 4 steps of 64 an epoch
@@ -72,13 +72,6 @@ def test_a_run_follows_its_schedule_and_nothing_comes_back():
     assert not any((after & ~before).any() for before, after in zip(kept[1:], kept[2:]))
     weights = np.concatenate([model.get(name).read().data.ravel() for name in ("1.weight", "3.weight")])
     assert np.array_equal(weights != 0, kept[-1])
-
-
-def test_the_cubic_schedule_and_gradual_pruning_leave_the_same_weights():
-    settings = {"begin": 2, "end": 9, "every": 3, "initial": 0.2}
-    (one, masks), (other, theirs) = trained(PruneAt(cubic(0.8, **settings))), trained(GradualPruning(0.8, **settings))
-    assert all(a is b is None or np.array_equal(a, b) for a, b in zip(masks, theirs))
-    assert all(np.array_equal(a.data, b.data) for a, b in zip(one.parameters(), other.parameters()))
 
 
 def test_another_way_to_prune_may_be_given():

@@ -181,3 +181,11 @@ def test_a_method_and_its_reference_run_inside_the_engine():
         with ex.curtain.closed(), ex.installed():
             optim.GD([weight], lr=0.1).step()
         assert np.allclose(weight.data, due)
+
+
+def test_what_nbgrader_leaves_in_a_cell_is_not_written_yet():
+    def double(x):
+        raise NotImplementedError
+
+    verdict = judge(DOUBLE, double)
+    assert verdict.kind == "not written yet" and "NotImplementedError is left" in verdict.says

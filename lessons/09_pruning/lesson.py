@@ -24,8 +24,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tinyopt import compress, data, files, measure, models, nn, optim, train
-from tinyopt.compress.prune import GradualPruning
 from tinyopt.compress.prune import cubic_sparsity as package_cubic_sparsity
+from tinyopt.compress.schedules import PruneAt, cubic
 from tinyopt.course import STYLE, start
 
 check, hint, reveal, yours = start(9)
@@ -497,8 +497,8 @@ check("9.4")
 
 # %% [markdown]
 # Every way below gets the same 12 epochs (240 steps) after the dense training, and ends with the same 1,004
-# weights. `GradualPruning` is a callback of `train.fit`, and it calls `cubic_sparsity`: yours, if it is
-# right.
+# weights. `cubic` makes a plan, {step: sparsity}, out of `cubic_sparsity`: yours, if it is right. `PruneAt` is a
+# callback of `train.fit` that follows the plan.
 
 # %%
 FINAL, EPOCHS = 0.98, 12
@@ -522,7 +522,7 @@ with yours("9.4"):
         results["iterative"].append(net)
 
         net = copy.deepcopy(dense[seed])
-        fit(net, EPOCHS, seed=100 + seed, callbacks=[GradualPruning(FINAL, begin=0, end=160, every=10)])
+        fit(net, EPOCHS, seed=100 + seed, callbacks=[PruneAt(cubic(FINAL, begin=0, end=160))])
         results["gradual, cubic"].append(net)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.1), layout="constrained")

@@ -209,7 +209,7 @@ def test_mask_runs_inside_the_engine(ex):
 exercise(
     "9.4",
     cubic_sparsity,
-    proves="Your schedule prunes much early and little late: `GradualPruning` follows it.",
+    proves="Your schedule prunes much early and little late: `schedules.cubic` follows it.",
 )
 
 

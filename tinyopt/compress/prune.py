@@ -3,7 +3,7 @@
 Start with `magnitude_mask`, which works on one array, then `prune`, a short loop over a model. A mask is a
 view of the parameter (`nn/views.py`): layers read the weight through it, so no optimizer, momentum or
 weight decay can bring a pruned weight back. `top_mask` ranks by any other scores (`importance/`).
-`GradualPruning` prunes during training, on the schedule of `cubic_sparsity`.
+`schedules.PruneAt` prunes during training, on the schedule of `cubic_sparsity` or another.
 """
 
 import numpy as np
@@ -104,30 +104,6 @@ def cubic_sparsity(step, begin, end, initial, final):
         raise ValueError(f"a schedule runs from `begin` to a later `end`; got begin={begin}, end={end}")
     progress = min(max((step - begin) / (end - begin), 0), 1)
     return final + (initial - final) * (1 - progress) ** 3
-
-
-class GradualPruning:
-    """A callback of `train.fit`: mask more and more of the smallest weights, on the cubic schedule.
-
-    It prunes after each `every`-th step from `begin` on, and after step `end`. A pruned weight counts as the
-    smallest, so it stays pruned.
-
-    Units:  sparsity and initial, fraction removed; begin, end and every in steps.
-    Raises: as `cubic_sparsity` and `prune`; ValueError if every is below 1.
-    Source: Zhu & Gupta (2017), arXiv:1710.01878.
-    """
-
-    def __init__(self, sparsity, begin, end, every=10, *, initial=0.0, scope="global", skip=()):
-        if every < 1:
-            raise ValueError(f"every is a number of steps, 1 or more; got {every}")
-        self.settings = (begin, end, initial, sparsity)
-        cubic_sparsity(begin, *self.settings)  # complains now, not in the middle of a run
-        self.begin, self.end, self.every, self.scope, self.skip = begin, end, every, scope, skip
-
-    def after_step(self, run):
-        due = run.step == self.end or (run.step - self.begin) % self.every == 0
-        if due and self.begin <= run.step <= self.end:
-            prune(run.model, cubic_sparsity(run.step, *self.settings), scope=self.scope, skip=self.skip)
 
 
 def _ranked(model, weights, scores, skip):

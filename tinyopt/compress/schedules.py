@@ -48,7 +48,7 @@ def cubic(sparsity, begin, end, every=10, *, initial=0.0):
     Units:  sparsity and initial, fraction *removed*; begin, end and every in steps; `end` is always one of them.
     Raises: ValueError unless begin < end and every is 1 or more.
     Source: Zhu & Gupta (2017), "To prune, or not to prune: exploring the efficacy of pruning for model
-            compression", arXiv:1710.01878. `prune.GradualPruning` is this schedule as a callback of its own.
+            compression", arXiv:1710.01878.
     """
     if every < 1:
         raise ValueError(f"every is a number of steps, 1 or more; got {every}")

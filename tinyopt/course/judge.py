@@ -88,8 +88,10 @@ def trial(test, ex):
     try:
         with ex.curtain.closed():
             test(ex)
-    except (NotWritten, NotImplementedError):
-        return Verdict("not written yet", ex.exercise, test, says="A `...` or NotImplementedError is left in it.")
+    except NotWritten:
+        return Verdict("not written yet", ex.exercise, test, says="A `...` is left in it.")
+    except NotImplementedError:  # what nbgrader puts into an empty cell
+        return Verdict("not written yet", ex.exercise, test, says="A NotImplementedError is left in it.")
     except OutOfReach as problem:
         says = f"It calls the package's own {problem}: out of reach while {ex.exercise.id} is checked."
         return Verdict("wrong", ex.exercise, test, says=says)
