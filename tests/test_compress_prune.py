@@ -41,8 +41,8 @@ def test_weights_that_are_not_finite_are_refused():
 def test_global_scope_ranks_all_layers_together_and_layer_scope_each():
     model = models.lenet_300_100(image_size=8, rng=0)
     everything = np.concatenate([abs(model.get(f"fc{i}.weight").data.ravel()) for i in (1, 2, 3)])
-    masks = compress.prune(model, 0.8)
-    threshold = np.sort(everything)[int(0.8 * everything.size)]
+    masks = compress.prune(model, 0.6)
+    threshold = np.sort(everything)[int(0.6 * everything.size)]
     for name, mask in masks.items():
         assert np.array_equal(mask, abs(model.get(name).data) >= threshold)
     masks = compress.prune(models.lenet_300_100(image_size=8, rng=0), 0.8, scope="layer")
@@ -57,7 +57,7 @@ def test_shares_by_layer_and_protected_layers():
     compress.prune(model, {"fc3": 0.4})  # the others stay as they are: nothing returns
     assert [round((model.get(f"fc{i}.weight").read().data == 0).mean(), 2) for i in (1, 2, 3)] == [0.5, 0.25, 0.4]
     model = models.lenet_300_100(image_size=8, rng=0)
-    assert "fc3.weight" not in compress.prune(model, 0.9, skip="fc3")
+    assert "fc3.weight" not in compress.prune(model, 0.6, skip="fc3")
     assert not model.get("fc3.weight").views
 
 
@@ -185,3 +185,10 @@ def test_gradual_pruning_protects_layers_by_name():
     train.fit(net, data.digits(), epochs=1, batch_size=500, callbacks=[gradual], progress=False)
     kept = {f"fc{i}": net.get(f"fc{i}.weight").view(nn.Mask) for i in (1, 2, 3)}
     assert kept["fc1"] is None and all((~kept[name].keep).mean() == 0.5 for name in ("fc2", "fc3"))
+
+
+def test_a_layer_of_which_nothing_is_left_is_warned_of_by_name():
+    net = nn.Sequential(small=nn.Linear(8, 4, rng=0), large=nn.Linear(4, 40, rng=1))
+    net.get("small").weight.data = net.get("small.weight").data * 0.001
+    with pytest.warns(UserWarning, match="nothing is left of small.weight.*scope='layer'"):
+        compress.prune(net, 0.5)

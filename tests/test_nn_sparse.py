@@ -108,7 +108,7 @@ def test_training_goes_on_as_with_linear():
 @pytest.mark.parametrize("layout", ["csr", "bsr", None])
 def test_a_model_with_sparse_layers_comes_back_from_a_file_and_computes_the_same_bits(tmp_path, view, layout):
     model, x = models.lenet_300_100(image_size=8, rng=0), X[:3, :1] * np.ones((3, 64), np.float32)
-    compress.prune(model, 0.9, skip="fc3")
+    compress.prune(model, 0.9, scope="layer", skip="fc3")
     if view == "quantize":
         compress.quantize(model, bits=4)
     if view == "share":
@@ -142,7 +142,7 @@ PROTECTED = [("fc1", "fc2"), (["fc1.weight"], "fc2"), (("body.fc1",), "fc2"), ("
 @pytest.mark.parametrize("skip, left", PROTECTED)
 def test_layers_are_protected_by_name_or_by_that_of_what_they_stand_in(skip, left):
     model = models.lenet_300_100(image_size=8, rng=0)
-    compress.prune(model, 0.9, skip="fc3")
+    compress.prune(model, 0.9, scope="layer", skip="fc3")
     if "body" in str(skip):
         model = nn.Sequential(body=model)
     if left is None:

@@ -29,7 +29,7 @@ from tinyopt import measure, models
 from tinyopt.compress import surgery, thin
 from tinyopt.report import doctor
 
-BATCH, PASSES, SECONDS, SHAPE = 64, 5, 20, (1, 28, 28)  # of measuring, for each network
+BATCH, PASSES, SECONDS, SHAPE = 64, 20, 20, (1, 28, 28)  # of measuring, for each network
 EARLY = {  # a cut of one layer is a cut of all that are tied to it
     "lenet5": {"conv1": 0.65},
     "resnet8": {

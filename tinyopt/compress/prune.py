@@ -6,6 +6,8 @@ weight decay can bring a pruned weight back. `top_mask` ranks by any other score
 `schedules.PruneAt` prunes during training, on the schedule of `cubic_sparsity` or another.
 """
 
+import warnings
+
 import numpy as np
 
 from tinyopt import backend
@@ -64,7 +66,8 @@ def prune(model, sparsity, *, scope="global", skip=(), scores=None):
     same share of each. A dictionary {layer: sparsity} sets the share of those layers, and leaves the others
     as they are. `scores` ranks by something else than magnitude: {layer or parameter: scores, higher = keep},
     where layers without scores stay as they are, or the name of a criterion that needs no data ("random").
-    With them, a weight that is pruned already counts as the lowest.
+    With them, a weight that is pruned already counts as the lowest. A ranking of all weights together may leave
+    nothing of a layer; that is done, and warned of.
 
     Units:  sparsity, fraction removed, in [0, 1); returns {parameter name: mask}.
     Raises: ValueError for a sparsity outside [0, 1), an unknown scope or layer, weights that are NaN or
@@ -86,6 +89,9 @@ def prune(model, sparsity, *, scope="global", skip=(), scores=None):
     else:
         raise ValueError(f"scope is 'global' or 'layer'; got {scope!r}")
     for name, mask in masks.items():
+        if not mask.any():
+            warnings.warn(f"nothing is left of {name}: no signal passes. Protect it by skip, or use scope='layer'",
+                          stacklevel=2)  # fmt: skip
         weights[name].prune(mask)
     return masks
 

@@ -1,5 +1,7 @@
 """Normalisation with statistics that are passed in. See `nn.BatchNorm2d`, which measures them with `moments`."""
 
+import functools
+
 import numpy as np
 
 from tinyopt.ops.rule import op
@@ -44,13 +46,17 @@ def batch_norm(x, weight, bias, mean, var, *, eps=1e-5, training=True):
     """
     shape = _along_channels(x)
     inverse = (1 / np.sqrt(var + eps)).reshape(shape)
-    x_hat = (x - mean.reshape(shape)) * inverse
-    n = x.size // x.shape[1]
+    slope, n = inverse * weight.reshape(shape), x.size // x.shape[1]
+    y = x * slope
+    y += bias.reshape(shape) - mean.reshape(shape) * slope  # one line for each channel: two passes over x
+
+    @functools.cache
+    def x_hat():  # only a gradient asks for it
+        return (x - mean.reshape(shape)) * inverse
 
     def grad_x(g):
         if training:
-            g = g - (channel_sum(g).reshape(shape) + x_hat * channel_sum(g * x_hat).reshape(shape)) * (1.0 / n)
-        return g * (inverse * weight.reshape(shape))
+            g = g - (channel_sum(g).reshape(shape) + x_hat() * channel_sum(g * x_hat()).reshape(shape)) * (1.0 / n)
+        return g * slope
 
-    y = x_hat * weight.reshape(shape) + bias.reshape(shape)
-    return y, (grad_x, lambda g: channel_sum(g * x_hat), channel_sum, None, None)
+    return y, (grad_x, lambda g: channel_sum(g * x_hat()), channel_sum, None, None)
