@@ -1,12 +1,12 @@
-"""What pruning did, as a figure and a table: python tests/benchmarks/what_pruning_did.py [figure.png]
+"""What pruning did, as a figure and a table: python tests/benchmarks/what_pruning_did.py [--out FILE.png]
 
 lenet_300_100 on mnist5k, seed 0: 8 epochs dense, then 95 % of the weights pruned by magnitude over 4 rounds in 8 more
 epochs. The first row shows how many neurons read each pixel, before and after, beside the mean image; the second, of
 each class, how many validation images changed their answer; the third, some that were lost, with both answers.
 """
 
+import argparse
 import copy
-import sys
 
 import numpy as np
 
@@ -64,6 +64,9 @@ def draw(digits, pruned, before, after, changed):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", help="where the figure is written, a .png file")
+    out = parser.parse_args().out
     digits = data.mnist5k()
     whole, pruned = trained(digits)
     first, second = (measure.evaluate(model, digits.val) for model in (whole, pruned))
@@ -72,8 +75,8 @@ def main():
     print(text_table(["class", "lost", "gained", "other", "of"], rows, total=["all", *map(sum, list(zip(*rows))[1:])]))
     read = pixels_read(pruned, digits.input_shape)
     print(f"{(read > 0).sum()} of {read.size} pixels are read; {measure.compare(first, second)}")
-    if len(sys.argv) > 1:
-        with open(sys.argv[1], "wb") as file:
+    if out:
+        with open(out, "wb") as file:
             file.write(plots.png(draw(digits, pruned, first.predictions, second.predictions, changed)))
 
 
