@@ -264,6 +264,33 @@ def fake_quantize(draw):
     return Case((*distinct(rng, shape), scale, zero_point), {"low": -1, "high": 2})
 
 
+@st.composite
+def lsq(draw):
+    x, step, _ = draw(fake_quantize()).args
+    return Case((x, step), {"low": draw(st.sampled_from([-2, 0])), "high": 3, "count": draw(sides)})
+
+
+@st.composite
+def binary_weight(draw):
+    x, scale, _ = draw(fake_quantize()).args
+    return Case((x, scale), {"limit": draw(st.sampled_from([0.5, 1.0])), "share": draw(st.sampled_from([0.0, 0.2]))})
+
+
+@st.composite
+def ternary_weight(draw):
+    x, threshold, _ = draw(fake_quantize()).args
+    return Case((x, threshold, np.full_like(threshold, 0.8), np.full_like(threshold, 1.7)))
+
+
+@st.composite
+def trained_ternary_weight(draw):
+    rng = draw(generators)
+    (x,) = distinct(rng, draw(shapes(min_side=1)))
+    x.flat[0] = np.ceil(abs(x).max()) + 1  # the largest; half of it is a multiple of GAP
+    values = [np.array(value) for value in rng.random(2) + 0.1]
+    return Case((x, *values), {"fraction": draw(st.sampled_from([0.0, 0.5]))})
+
+
 CASES = {
     **{name: binary() for name in ("add", "sub", "mul", "div", "maximum", "minimum")},
     **{name: unary() for name in ("neg", "exp", "abs", "relu", "sigmoid", "tanh")},
@@ -298,4 +325,8 @@ CASES = {
     "mask": mask(),
     "lookup": lookup(),
     "fake_quantize": fake_quantize(),
+    "lsq": lsq(),
+    "binary_weight": binary_weight(),
+    "ternary_weight": ternary_weight(),
+    "trained_ternary_weight": trained_ternary_weight(),
 }

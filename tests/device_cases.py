@@ -41,6 +41,10 @@ OP_CASES = {
     "batch_norm": [
         case(IMAGES, *_normal(2, 4), _normal(4), np.abs(_normal(4)), training=mode) for mode in (True, False)
     ],
+    "binary_weight": [
+        case(X, np.float32(0.3), limit=0.3),
+        case(X, np.float32([[0.1], [0.7], [0.4]]), share=0.25),
+    ],
     "broadcast_to": [case(ROW, shape=(2, 3, 4))],
     "clip": [case(X, min=-0.5, max=0.5), case(X, max=0.1)],
     "concatenate": [case(X, Y, axis=1)],
@@ -76,6 +80,10 @@ OP_CASES = {
     "log_softmax": [case(X, axis=0)],
     "logsumexp": [case(X), case(X, axis=1, keepdims=True)],
     "lookup": [case(VECTOR, np.abs(REPEATED))],
+    "lsq": [
+        case(X, np.float32(0.3), low=-2, high=1, count=12),
+        case(X, np.float32([[0.1], [0.7], [0.4]]), low=0, high=3, count=4),
+    ],
     "mask": [case(X, MASK)],
     "matmul": [case(X, _normal(2, 4, 3)), case(X, ROW), case(ROW, ROW)],
     "max": [case(TIES), case(TIES, axis=1)],
@@ -99,7 +107,12 @@ OP_CASES = {
     "sub": [case(X, ROW), case(1.0, X)],
     "sum": [case(X), case(X, axis=1)],
     "tanh": [case(X)],
+    "ternary_weight": [
+        case(X, *np.float32([[[0.2], [0.1], [0.5]], [[1], [2], [3]], [[4], [5], [6]]])),
+        case(X, np.float32(0.3), np.float32(1.5), np.float32(1.5)),
+    ],
     "to": [case(X, device="here")],
+    "trained_ternary_weight": [case(X, np.float32(0.7), np.float32(0.4), fraction=0.2)],
     "transpose": [case(X), case(IMAGES, axes=(0, 2, 3, 1))],
     "var": [case(X), case(X, axis=1, correction=0)],
     "where": [case(MASK, X, Y), case(MASK, X, 0.0)],
@@ -110,29 +123,40 @@ LAYER_CASES = {  # name -> (layer, inputs); each runs in training and in eval mo
     "AvgPool2d": lambda: (nn.AvgPool2d(2), [IMAGES]),
     "BatchNorm1d": lambda: (nn.BatchNorm1d(4, momentum=None), [X]),
     "BatchNorm2d": lambda: (nn.BatchNorm2d(4), [IMAGES]),
+    "BinaryLinear": lambda: (nn.BinaryLinear(4, 3, rng=0), [X]),
     "Conv2d": lambda: (nn.Conv2d(4, 3, 3, padding=1, rng=0), [IMAGES]),
     "SparseLinear": lambda: (nn.SparseLinear(4, 3, layout="csr", rng=0), [X]),
     "Dropout": lambda: (
         nn.Dropout(1.0),
         [X],
     ),  # the draws themselves differ by device, and have their own test
+    "DynamicQuantLinear": lambda: (nn.DynamicQuantLinear(4, 3, rng=0), [X]),
+    "FakeQuantize": lambda: (nn.FakeQuantize(4, momentum=0.5), [X]),
     "Flatten": lambda: (nn.Flatten(), [IMAGES]),
     "Identity": lambda: (nn.Identity(), [X]),
+    "LearnedStep": lambda: (nn.LearnedStep(2, signed=True), [X]),
+    "LearnedStepConv2d": lambda: (nn.LearnedStepConv2d(4, 2, 3, groups=2, bits=3, per_channel=True, rng=0), [IMAGES]),
+    "LearnedStepLinear": lambda: (nn.LearnedStepLinear(4, 3, bits=3, rng=0), [X]),
     "Linear": lambda: (nn.Linear(4, 3, rng=0), [X]),
     "LowRankLinear": lambda: (nn.LowRankLinear(4, 3, rank=2, rng=0), [X]),
     "MaxPool2d": lambda: (nn.MaxPool2d(3, stride=2), [IMAGES]),
     "ReLU": lambda: (nn.ReLU(), [X]),
     "Residual": lambda: (nn.Residual(nn.Linear(4, 4, rng=0)), [X]),
     "Sequential": lambda: (nn.Sequential(nn.Linear(4, 3, rng=0), nn.ReLU(), nn.Linear(3, 2, rng=1)), [X]),
+    "TrainedTernaryConv2d": lambda: (nn.TrainedTernaryConv2d(4, 2, 3, groups=2, fraction=0.3, rng=0), [IMAGES]),
+    "TrainedTernaryLinear": lambda: (nn.TrainedTernaryLinear(4, 3, fraction=0.3, rng=0), [X]),
 }
 
 VIEW_CASES = {  # name -> (data, view)
+    "Binary": lambda: (X, nn.Binary(np.float32([[0.1], [0.7], [0.4]]), share=0.25)),
     "Codebook": lambda: (VECTOR, nn.Codebook(np.abs(REPEATED.reshape(5, 1)))),
+    "Format": lambda: (X, nn.Format(np.float32([[0.1], [0.02], [0.3]]), "nf4")),
     "Mask": lambda: (X, nn.Mask(MASK)),
     "Quantize": lambda: (
         X,
         nn.Quantize(np.float32([[0.1], [0.02], [0.3]]), np.float32(np.zeros((3, 1))), 4, -7, 7),
     ),
+    "Ternary": lambda: (X, nn.Ternary(np.float32(0.3), np.float32([[1], [2], [3]]), np.float32(0.5))),
 }
 
 LOSS_CASES = {  # name -> (input, target, settings)
@@ -229,3 +253,10 @@ def assert_same(got, expected):
     for a, b in zip(got, expected):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def assert_runs_alike(case, device):
+    """Demand of `case`, a function of a device's name that returns arrays or numbers, the same there as on the host."""
+    there, here = ([backend.to_host(a) if backend.is_array(a) else np.array(a) for a in case(where)]
+                   for where in (device.name, "cpu"))  # fmt: skip
+    assert_same(there, here)

@@ -140,8 +140,8 @@ def test_a_scale_is_chosen_from_the_range_and_nothing_else():
 
 
 def test_integer_ranges():
-    assert [integer_range(b) for b in (2, 8)] == [(-1, 1), (-127, 127)]
-    assert [integer_range(b, symmetric=False) for b in (2, 8)] == [(-2, 1), (-128, 127)]
+    assert [integer_range(b) for b in (1, 2, 8)] == [(-1, 0), (-1, 1), (-127, 127)]
+    assert [integer_range(b, symmetric=False) for b in (1, 2, 8)] == [(-1, 0), (-2, 1), (-128, 127)]
 
 
 def test_bad_input_is_refused_with_a_reason():
@@ -155,8 +155,8 @@ def test_bad_input_is_refused_with_a_reason():
         quantize([1.0, 2.0])
     with pytest.raises(DtypeError, match="float16"):
         quantize(np.ones(3, np.float16))
-    for bits in (1, 17, 4.5):
-        with pytest.raises(ValueError, match=r"2\.\.16"):
+    for bits in (0, 17, -1, 4.5, True, None):
+        with pytest.raises(ValueError, match=r"1\.\.16; got"):
             quantize(x, bits=bits)
     with pytest.raises(ShapeError, match="at least one number"):
         quantize(x[:0])

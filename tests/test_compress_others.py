@@ -63,7 +63,7 @@ def test_quantize_refuses_what_it_cannot_do():
         compress.quantize(broken)
     shared = nn.Linear(3, 2, rng=0)
     compress.share(shared, 2)
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="stored in one way"):
         compress.quantize(shared)
 
 
@@ -174,7 +174,7 @@ def test_a_technique_that_is_refused_leaves_the_whole_model_as_it_was(trouble, t
     model = models.lenet_300_100(image_size=8, rng=0)
     trouble(model)
     before = {name: array.copy() for name, array in model.state_dict().items()}
-    with pytest.raises(ValueError, match="integers or as codebook labels|finite|NaN"):
+    with pytest.raises(ValueError, match="stored in one way|finite|NaN"):
         technique(model)
     after = model.state_dict()
     assert after.keys() == before.keys()

@@ -67,3 +67,39 @@ def test_an_outlier_takes_the_steps_of_all_the_others():
     back = wrong_ways.scaled_by_outlier(x, bits=6)
     assert not back[:-1].any() and back[-1] == x[-1]
     assert abs(right(WEIGHTS, 6) - WEIGHTS).max() < abs(WEIGHTS).max() / 60
+
+
+def test_a_bias_in_8_bits_is_off_by_many_steps_of_the_accumulator_and_an_int32_by_half_a_step():
+    bias = np.random.default_rng(1).normal(0, 0.3, 50)
+    product_scale = 0.2 / 127 / 255  # weights in ±0.2, images in [0, 1]
+    own, sums, exact = (
+        wrong_ways.bias_in_8_bits(bias), wrong_ways.bias_in_8_bits(bias, product_scale),
+        np.rint(bias / product_scale) * product_scale,
+    )  # fmt: skip
+    assert abs(exact - bias).max() <= product_scale / 2 * 1.001
+    assert product_scale * 50 < abs(own - bias).mean() and abs(own - bias).max() <= abs(bias).max() / 127 / 2 * 1.001
+    assert np.allclose(abs(sums), np.minimum(abs(bias), 127 * product_scale), atol=product_scale)
+    assert abs(sums - bias).mean() > 0.99 * abs(bias).mean()  # hardly anything is left
+
+
+def fixed(acc, factor):
+    """Halves away from zero, exactly: a factor of doubles as a fraction."""
+    from fractions import Fraction
+
+    p = [Fraction(factor) * int(a) for a in acc]
+    return [max(-128, min(127, int(abs(v) + Fraction(1, 2)) * (1 if v >= 0 else -1))) for v in p]
+
+
+def test_float_requantization_is_right_but_for_halves_and_for_what_float32_cannot_hold():
+    acc = np.arange(-600, 600)
+    floats = wrong_ways.float_requantization(acc, 0.25)
+    right_ones = np.array(fixed(acc, 0.25))
+    differ = floats != right_ones
+    assert floats.dtype == np.int8 and (abs(floats - right_ones) <= 1).all()
+    inside = abs(acc) < 4 * 127
+    assert np.isclose(differ[inside].mean(), 1 / 8, atol=0.01)  # halves are 1 in 4, and half of them go otherwise
+    assert (acc[differ] % 4 == 2).all()
+    factor = np.pi * 1e-7
+    acc = np.rint((np.arange(-100, 100) + 0.5) / factor).astype(np.int64)  # next to a half
+    single, double = (wrong_ways.float_requantization(acc, factor, dtype=t) for t in (np.float32, np.float64))
+    assert double.tolist() == fixed(acc, factor) and (single != double).any()

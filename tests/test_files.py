@@ -195,12 +195,12 @@ def test_a_new_storage_kind_registers_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "STORAGE", dict(storage.STORAGE))
 
     @storage.storage("doubled")
-    class DoubledKind(storage.Dense):
+    class DoubledKind(storage.kinds.Dense):
         view = Doubled
 
         @staticmethod
         def unpack(settings, parts, shape, keep):
-            return storage.Dense.unpack(settings, parts, shape, keep)[0], Doubled()
+            return storage.kinds.Dense.unpack(settings, parts, shape, keep)[0], Doubled()
 
     model = MyNet()
     model.inner.weight.attach(Doubled())

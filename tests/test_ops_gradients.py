@@ -48,12 +48,64 @@ def as_if_not_rounded(name, case):
     return differentiable(rule), (x,)
 
 
+def as_if_rounding_added_a_constant(name, case):
+    """The rule for a learned step claims to be the derivative of the same op if what rounding adds stayed the
+    same: y = (clip(x / s) + δ) s. The step's gradient is also scaled, which is undone here."""
+    x, step = case.args
+    low, high, count = (case.settings[key] for key in ("low", "high", "count"))
+    added = np.rint(np.clip(x / step, low, high)) - np.clip(x / step, low, high)
+
+    def rule(x, step):
+        _, (grad_x, grad_step) = OPS["lsq"].rule(x, step, **case.settings)
+        pullbacks = grad_x, lambda g: grad_step(g) * np.sqrt(count * high)
+        return (np.clip(x / step, low, high) + added) * step, pullbacks
+
+    return differentiable(rule), (x, step)
+
+
+def as_if_sign_were_a_ramp(name, case):
+    """The rule for signs claims to be the derivative of s · clip(x / limit, −1, 1), and of share · x besides."""
+    x, scale = case.args
+    limit, share = case.settings["limit"], case.settings["share"]
+
+    def rule(x):
+        _, pullbacks = OPS["binary_weight"].rule(x, scale, **case.settings)
+        return share * x + scale * np.clip(x / limit, -1, 1), pullbacks[:1]
+
+    return differentiable(rule), (x,)
+
+
+def as_if_the_choice_were_fixed(name, case):
+    """Rules for three values claim to be the derivative where each weight stays what it is: +, 0 or −; and x passes as
+    it is, or times the value that it stands for."""
+    x, *values = case.args
+    positive, negative = values[-2:]
+    y = OPS[name].rule(*case.args, **case.settings)[0]
+    slopes = np.where(y > 0, positive, np.where(y < 0, negative, 1)) if "fraction" in case.settings else 1
+
+    def rule(x, positive, negative):
+        _, pullbacks = OPS[name].rule(x, *values[:-2], positive, negative, **case.settings)
+        return x * slopes + (y > 0) * positive - (y < 0) * negative, (pullbacks[0], *pullbacks[-2:])
+
+    if "fraction" in case.settings:
+        return differentiable(rule), (x, positive, negative)
+    return differentiable(lambda x: (rule(x, positive, negative)[0], rule(x, positive, negative)[1][:1])), (x,)
+
+
 def without_draws(name, case):
     """The uniform draws are floats, but nothing to learn: the op gives them no gradient."""
     return lambda x: ops.dropout(x, case.args[1], **case.settings), case.args[:1]
 
 
-FORMS = {"batch_norm": with_own_statistics, "fake_quantize": as_if_not_rounded, "dropout": without_draws}
+FORMS = {
+    "batch_norm": with_own_statistics,
+    "dropout": without_draws,
+    "fake_quantize": as_if_not_rounded,
+    "lsq": as_if_rounding_added_a_constant,
+    "binary_weight": as_if_sign_were_a_ramp,
+    "ternary_weight": as_if_the_choice_were_fixed,
+    "trained_ternary_weight": as_if_the_choice_were_fixed,
+}
 
 
 @pytest.mark.parametrize("name", sorted(OPS))

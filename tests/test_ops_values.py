@@ -70,6 +70,24 @@ def fake_quantize(x, scale, zero_point, low, high):
     return y
 
 
+def lsq(x, step, low, high, count):
+    y = np.empty_like(x)
+    for place, (v, s) in zip(np.ndindex(*x.shape), np.broadcast(x, step)):
+        y[place] = round(min(max(v / s, low), high)) * s  # Equations 1 and 2
+    return y
+
+
+def ternary_weight(x, threshold, positive, negative):
+    y = np.empty_like(x)
+    for place, (v, t, p, n) in zip(np.ndindex(*x.shape), np.broadcast(x, threshold, positive, negative)):
+        y[place] = p if v > t else -n if v < -t else 0
+    return y
+
+
+def trained_ternary_weight(x, positive, negative, fraction):
+    return ternary_weight(x, fraction * max(map(abs, x.flat)), positive, negative)
+
+
 ORACLES = {
     "add": np.add,
     "sub": np.subtract,
@@ -120,6 +138,10 @@ ORACLES = {
     "mask": lambda x, keep: np.where(keep, x, 0),
     "lookup": lambda codebook, labels: np.array([codebook[k] for k in labels.flat]).reshape(labels.shape),
     "fake_quantize": fake_quantize,
+    "lsq": lsq,
+    "binary_weight": np.vectorize(lambda x, scale, limit, share: -scale if x < 0 else scale, otypes="d"),
+    "ternary_weight": ternary_weight,
+    "trained_ternary_weight": trained_ternary_weight,
 }
 
 

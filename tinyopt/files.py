@@ -3,10 +3,13 @@
     weight's views           what the file holds
     none                     dense: 4 bytes a number          (factors: the same, of thin matrices)
     Mask                     sparse: positions, then the survivors by one of the other kinds
-    Quantize                 integers: b bits a number, a scale for each channel
+    Quantize                 integers: b bits a number, a scale for each channel or group
     Codebook                 codebook: the centroids, and a label for each number
+    Format                   format: a small float's code for each number, and scales
+    Binary                   binary: 1 bit a number, and scales
+    Ternary                  ternary: 1.6 bits a number, five in a byte, and scales
 
-Start with `save` and `load`; each kind of storage is a class in `storage.py`. The size of a model is the size of this
+Start with `save` and `load`; each kind of storage is a class in `storage/`. The size of a model is the size of this
 file, `os.path.getsize(path)`; `ledger` says which tensor took which bytes, and they add up to it. The
 file holds no code: a model made of tinyopt's own layers is rebuilt from their names and arguments.
 """

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyopt import compress, nn, optim
-from tinyopt.course import Wrong, same, two_arrays
+from tinyopt.course import Wrong, recognise, same, two_arrays
 from tinyopt.course.draws import normal
 
 WEIGHTS = np.array([[0.3, -0.8, 0.1, -0.3], [0.5, 0.05, -0.3, 0.9]])  # of exercise 9.1
@@ -86,6 +86,41 @@ def masked_training(steps=8):
         ((layer(inputs) - 1.0) ** 2).sum().backward()
         optimizer.step()
     return layer.weight.read().numpy(), layer.weight.grad
+
+
+def refitted_costs(weight, x):
+    """The slow oracle: without each weight, refit the rest of its row to y = W x."""
+    costs = np.zeros(weight.shape)
+    for row, p in np.ndindex(weight.shape):
+        others = np.delete(x, p, axis=0)  # (K − 1, N)
+        due = weight[row] @ x
+        costs[row, p] = ((np.linalg.lstsq(others.T, due, rcond=None)[0] @ others - due) ** 2).sum()
+    return costs
+
+
+def compared_scores(came, weight, system, due, what):
+    """Demand the scores that are due of OBS, with `system` = G (K, K), damped; name the classic mistakes."""
+    if np.shape(came) == (1, *np.shape(due)):
+        came = came[0]  # the axis of groups is still there: not what 9.6 is about
+    inverse, squares, gram = np.linalg.inv(system), weight**2, np.diagonal(system)
+    diagonal, factor = np.diagonal(inverse), "With G = X Xᵀ the cost is w² / [G⁻¹]_pp: no ½ and no 2."
+    mistakes = {
+        "The other weights stay as they are: w² · G_pp. The surgeon refits them: [G⁻¹]_pp.": squares * gram,
+        "It divides by G_pp. Invert the whole matrix first, then take the diagonal.": squares / gram,
+        "It multiplies by [G⁻¹]_pp. The cost is w² *divided* by it.": squares * diagonal,
+        "The weight is not squared: the cost is a squared error.": abs(weight) / diagonal,
+        "The weight is not squared, and its sign counts.": weight / diagonal,
+        "The weight is missing: it says only what the inputs are worth.": 1 / diagonal + 0 * squares,
+        "It is a magnitude, squared: the inputs are missing.": squares,
+        factor: squares / diagonal / 2,
+        f"{factor} And no sum over a row of G⁻¹: its diagonal.": squares / diagonal * 2,
+    }
+    if weight.shape == system.shape:
+        mistakes["It divides by all of G⁻¹, not by its diagonal."] = squares / inverse
+        says = "It divides each *row* by one number. Column p reads input p: w[:, p]² / [G⁻¹]_pp."
+        mistakes[says] = squares / diagonal[:, None]
+    recognise(came, mistakes, due=due)
+    same(came, due, what, rtol=1e-5)
 
 
 # --- what an answer is, or a sentence that says what it should be ---

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyopt import compress, ops
+from tinyopt.compress.importance.second_order import damped, obc, obs, update_survivors
 from tinyopt.compress.prune import cubic_sparsity
 from tinyopt.course import Wrong, exercise, recognise, same, task
 from tinyopt.course.draws import normal
@@ -316,3 +317,55 @@ def test_witness_shows_the_failure(ex):
     if costs[smallest] <= other:
         raise Wrong("Here magnitude is right: no other weight is cheaper to remove than the smallest.", facts)
     raise Wrong("The right idea, but the costs differ by less than ten times.", facts)
+
+
+# --- 9.6 Optimal Brain Surgeon ---------------------------------------------------------------------
+
+exercise(
+    "9.6",
+    obs,
+    hides=[obc, update_survivors],
+    proves="Your score knows that the other weights can take over: `importance.score` can rank a net by it.",
+)
+
+
+@task("9.6", hints=[
+    "[G⁻¹]_pp needs the inverse of the whole matrix: np.linalg.inv(damped(gram, damping)[0]).",
+    "Its diagonal: np.diagonal(inverse). Here it is (2/3, 2/3).",
+])  # fmt: skip
+def test_obs_by_hand(ex):
+    """For w = (1, 1) and G = [[2, 1], [1, 2]], each removal costs 1.5, as by hand."""
+    weight, system = np.array([[1.0, 1.0]]), np.array([[2.0, 1.0], [1.0, 2.0]])
+    material.compared_scores(ex(weight, system[None], damping=0), weight, system, [[1.5, 1.5]], "the score")
+
+
+@task("9.6", points=2, hints=[
+    "w² has shape (O, K), and the diagonal of the inverse shape (K,): column p is divided by number p.",
+    "return weight**2 / np.diagonal(inverse)",
+])  # fmt: skip
+def test_obs_is_what_least_squares_finds(ex):
+    """Each score is the error that is left after the rest of the row was refitted by least squares."""
+    for n_rows in (2, 4):
+        weight, x = normal(n_rows, 4, seed=6), normal(4, 12, seed=7) + normal(12, seed=8)  # alike
+        due = material.refitted_costs(weight, x)
+        came = ex(weight, (x @ x.T)[None], damping=0)
+        material.compared_scores(came, weight, x @ x.T, due, "the score, against least squares,")
+
+
+@task("9.6", hints=["damped(gram, damping) adds λ to the diagonal; hand `damping` on to it.", "damping=0.01"])
+def test_obs_bears_an_input_that_is_always_zero(ex):
+    """With an input that is always 0, the scores are finite; more damping makes every removal cost more."""
+    weight, x = normal(2, 4, seed=6), normal(4, 12, seed=7) * np.array([[1], [1], [0], [1]])
+    gram = (x @ x.T)[None]
+    for settings in ({}, {"damping": 0.5}):
+        due = ex.reference(weight, gram, **settings)
+        try:
+            came = ex(weight, gram, **settings)
+        except np.linalg.LinAlgError:
+            raise Wrong("G has a row of zeros, and no inverse: use damped(gram, damping).") from None
+        if not np.isfinite(np.asarray(came, dtype=float)).all() or np.max(came) > 1e6:
+            raise Wrong("G is inverted as it is, without λ on its diagonal: damped(gram, damping) adds it.")
+        if settings:
+            recognise(came, {"The `damping` that is given is ignored.": ex.reference(weight, gram)}, due=due)
+        system = damped(gram, settings.get("damping", 0.01))[0]
+        material.compared_scores(came, weight, system, due, "the score")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinyopt import compress
+from tinyopt.compress.importance.second_order import damped
 from tinyopt.course import wrong
 
 # --- 9.1 ---
@@ -279,3 +280,59 @@ def infinite():
 @wrong("9.5", says="no other weight is cheaper", blind=True)
 def the_table_again():
     return np.array([3.0, -0.5, 1.0]), np.array([[1.0, 2.0, 1.0]])
+
+
+# --- 9.6 ---
+
+
+@wrong("9.6", says="stay as they are")
+def others_stay(weight, gram, *, damping=0.01):
+    return weight**2 * np.diagonal(damped(gram, damping)[0])
+
+
+@wrong("9.6", says="Invert the whole matrix first")
+def diagonal_before_inverse(weight, gram, *, damping=0.01):
+    return weight**2 / np.diagonal(damped(gram, damping)[0])
+
+
+@wrong("9.6", says="*divided* by it")
+def multiplied(weight, gram, *, damping=0.01):
+    return weight**2 * np.diagonal(np.linalg.inv(damped(gram, damping)[0]))
+
+
+@wrong("9.6", says="not squared")
+def not_squared(weight, gram, *, damping=0.01):
+    return abs(weight) / np.diagonal(np.linalg.inv(damped(gram, damping)[0]))
+
+
+@wrong("9.6", says="no ½ and no 2")
+def halved(weight, gram, *, damping=0.01):
+    return weight**2 / (2 * np.diagonal(np.linalg.inv(damped(gram, damping)[0])))
+
+
+@wrong("9.6", says="each *row* by one number")
+def by_rows(weight, gram, *, damping=0.01):
+    diagonal = np.diagonal(np.linalg.inv(damped(gram, damping)[0]))
+    return weight**2 / (diagonal[:, None] if len(weight) == len(diagonal) else diagonal)
+
+
+@wrong("9.6", says="use damped")
+def undamped(weight, gram, *, damping=0.01):
+    return weight**2 / np.diagonal(np.linalg.inv(gram[0]))
+
+
+@wrong("9.6", says="that is given is ignored")
+def damping_fixed(weight, gram, *, damping=0.01):
+    return weight**2 / np.diagonal(np.linalg.inv(damped(gram, 0.01 if damping else 0)[0]))
+
+
+@wrong("9.6", says="out of reach")
+def by_the_package(weight, gram, *, damping=0.01):
+    keep = np.ones(weight.shape, dtype=bool)
+    keep[:, 0] = False
+    return weight - compress.importance.update_survivors(weight, keep, gram, damping=damping)
+
+
+@wrong("9.6", says="no sum over a row", blind=True)
+def row_sums(weight, gram, *, damping=0.01):
+    return weight**2 / np.linalg.inv(damped(gram, damping)[0]).sum(axis=1)

@@ -14,11 +14,29 @@ Remove weights, and keep them removed (start with `prune.py`):
 
 Remove channels: surgery on the model (start with `surgery.py`; `channels.py` follows a cut, `thin.py` chooses)
 
-Store each weight in fewer bits:
+Store each weight in fewer bits (start with `quantize.py`):
     quantize.py       fewer bits for each                          small integers and a scale
     calibrate.py      the range that they cover                    from the weights, or from data
+    observers.py      the same, of batches that go by              for activations
+    clip.py           cut weights off at a range                   which alone saves no byte
+    static.py         activations too, on lines laid before        dynamic_quant.py: laid at run time
+    bit_budget.py     how many bits for each layer                 exact, under a byte budget
+    formats.py        small floats, and levels of any kind         fp16 ... fp4, NF4, powers of two
+    integer/          no floats at run time                        int8 in, int32 sums, fixed point
     wrong_ways.py     how not to quantize                          each with the error that it makes
     share.py          few distinct values                          k-means codebooks, trained
+
+Round better, after training (`rounding.py` is the frame of the first two, `rescale.py` of the next two):
+    gptq.py           the rest of a row makes up for each error    from XᵀX, column by column
+    adaround.py       up or down is learned                        layer by layer
+    equalize.py       channels of like range                       scales moved between layers
+    smooth.py         outliers of activations                      moved into the weights
+    bias_correction.py                                             what rounding shifts on average
+    fold.py           norms                                        folded into the layer before
+
+Train with the rounding in it:
+    qat.py            straight through the rounding                weights and activations
+    lsq.py            the step is learned, too                     binary.py, ternary.py: 1 and 1.6 bits
 
 Make another network:
     lowrank.py        a product of thin matrices                   surgery on the model
@@ -27,27 +45,45 @@ Make another network:
 Save the result with `tinyopt.save`, and measure that file.
 """
 
-from tinyopt.compress import calibrate, importance, wrong_ways  # noqa: F401  modules to look into
+from tinyopt.compress import calibrate, importance, integer, lsq, observers, qat, wrong_ways  # noqa: F401  to look into
+from tinyopt.compress.adaround import adaround
+from tinyopt.compress.bias_correction import correct_bias
+from tinyopt.compress.binary import binarize, binarize_inputs
+from tinyopt.compress.bit_budget import scan_bits
+from tinyopt.compress.clip import clip_weights
 from tinyopt.compress.distill import distillation_loss, freeze, soften, taught_by, transfer
 from tinyopt.compress.dynamic import RigL, drop_and_grow, sparse_start
+from tinyopt.compress.dynamic_quant import quantize_dynamic
+from tinyopt.compress.equalize import equalize
+from tinyopt.compress.fold import fold_norms
+from tinyopt.compress.formats import quantize_levels, store_as
+from tinyopt.compress.gptq import gptq
+from tinyopt.compress.integer import integerize
 from tinyopt.compress.lottery import find_ticket
 from tinyopt.compress.lowrank import energy_sweep, factorize, largest_saving_rank, rank_for_energy, rank_sweep
 from tinyopt.compress.lowrank import truncated_svd
+from tinyopt.compress.lsq import prepare_lsq
 from tinyopt.compress.patterns import block_mask, n_m_mask, prune_blocks, prune_n_m
 from tinyopt.compress.prune import cubic_sparsity, magnitude_mask, prune, top_mask
+from tinyopt.compress.qat import prepare_qat
 from tinyopt.compress.quantize import quantize
 from tinyopt.compress.reconstruct import reconstruct
 from tinyopt.compress.schedules import PruneAt
 from tinyopt.compress.sensitivity import scan
 from tinyopt.compress.share import kmeans, lloyd_step, share
+from tinyopt.compress.smooth import smooth
 from tinyopt.compress.sparse import sparsify
+from tinyopt.compress.static import quantize_static
 from tinyopt.compress.surgery import groups_of, masked, remove
+from tinyopt.compress.ternary import prepare_ttq, ternarize
 from tinyopt.compress.thin import prune_channels
 
 __all__ = [
-    "PruneAt", "RigL", "block_mask", "cubic_sparsity", "distillation_loss", "drop_and_grow", "energy_sweep", "factorize",
-    "find_ticket", "freeze", "groups_of", "kmeans", "largest_saving_rank", "lloyd_step", "magnitude_mask", "masked",
-    "n_m_mask", "prune", "prune_blocks", "prune_channels", "prune_n_m", "quantize", "rank_for_energy", "rank_sweep",
-    "reconstruct", "remove", "scan", "share", "soften", "sparse_start", "sparsify", "taught_by", "top_mask", "transfer",
-    "truncated_svd",
+    "PruneAt", "RigL", "adaround", "binarize", "binarize_inputs", "block_mask", "clip_weights", "correct_bias",
+    "cubic_sparsity", "distillation_loss", "drop_and_grow", "energy_sweep", "equalize", "factorize", "find_ticket",
+    "fold_norms", "freeze", "gptq", "groups_of", "integerize", "kmeans", "largest_saving_rank", "lloyd_step",
+    "magnitude_mask", "masked", "n_m_mask", "prepare_lsq", "prepare_qat", "prepare_ttq", "prune", "prune_blocks",
+    "prune_channels", "prune_n_m", "quantize", "quantize_dynamic", "quantize_levels", "quantize_static",
+    "rank_for_energy", "rank_sweep", "reconstruct", "remove", "scan", "scan_bits", "share", "smooth", "soften",
+    "sparse_start", "sparsify", "store_as", "taught_by", "ternarize", "top_mask", "transfer", "truncated_svd",
 ]  # fmt: skip

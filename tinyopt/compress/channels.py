@@ -48,23 +48,26 @@ class Carried:
     numbers: np.ndarray
 
 
-def follow(model, example):
+def follow(model, example, layers=None, rules=None):
     """Run the model once, and follow every channel from the layer that makes it to those that read it.
+
+    `layers` and `rules` say how layers with weights, and all other ops, treat channels: `LAYERS` and `RULES`, unless
+    given. An op that has no rule fixes what it reads.
 
     Shapes: example, an input of the model (N, ...), or a tuple of several inputs -> a `Flow`.
     Source: Fang, Ma, Song, Mi & Wang (2023), "DepGraph: Towards Any Structural Pruning", arXiv:2301.12900.
     Differs: they make a graph of layers that must be cut together; we number the channels themselves.
     """
     run = trace(model, *(example if isinstance(example, tuple) else (example,)))
-    walk = _Walk(_readers(run))
+    walk, layers, rules = _Walk(_readers(run)), layers or LAYERS, rules or RULES
     for step in run:
         if step.passes_through or step.weight_side:
             continue
-        if type(step.module) in LAYERS:
-            LAYERS[type(step.module)](walk, step)
+        if type(step.module) in layers:
+            layers[type(step.module)](walk, step)
         else:
             for op in step.opened():
-                RULES.get(op.kind, _unknown)(walk, op, step)
+                rules.get(op.kind, _unknown)(walk, op, step)
     for value in run.outputs:
         walk.fix(value, "they are the model's output")
     return walk.flow()

@@ -111,8 +111,8 @@ def reconstruct(model, whole, images, *, method="least_squares", **settings):
 def _fit(layer, pairs, fitted):
     """Fit one layer to pairs (its inputs, its outputs in the whole model); the error before and after."""
     weight, bias = layer.weight, layer.bias
-    matrix = _with_bias(layer, weight.read().data, bias if bias is None else bias.read().data).astype(np.float64)
-    keep = _with_bias(layer, kept(weight), bias if bias is None else kept(bias))
+    matrix = with_bias(layer, weight.read().data, bias if bias is None else bias.read().data).astype(np.float64)
+    keep = with_bias(layer, kept(weight), bias if bias is None else kept(bias))
     parts, before, after = [], 0.0, 0.0
     sums = [_sums(layer, x, y) for x, y in pairs]
     gram, target, power, spread = (sum(part) for part in zip(*sums))  # (groups, I+1, I+1), (groups, I+1, O), ()
@@ -140,7 +140,7 @@ def _sums(layer, x, y):
     outputs = _outputs(layer, y)
     spread = ((outputs - outputs.mean(axis=1, keepdims=True)) ** 2).sum()
     for start in range(0, len(x), 64):
-        inputs = _inputs(layer, x[start : start + 64])  # (groups, n, I + 1)
+        inputs = inputs_by_group(layer, x[start : start + 64])  # (groups, n, I + 1)
         outputs = _outputs(layer, y[start : start + 64])  # (groups, n, O)
         gram = gram + inputs.swapaxes(1, 2) @ inputs
         target = target + inputs.swapaxes(1, 2) @ outputs
@@ -148,7 +148,7 @@ def _sums(layer, x, y):
     return gram, target, power, spread
 
 
-def _inputs(layer, x):
+def inputs_by_group(layer, x):
     """What each row of the layer's matrix is multiplied with, and a 1 for the bias: (groups, n, I + 1)."""
     if isinstance(layer, nn.Conv2d):
         columns = im2col(x, layer.kernel_size, stride=layer.stride, padding=layer.padding)  # (N, C·kh·kw, P·Q)
@@ -171,7 +171,7 @@ def _outputs(layer, y):
     return y.astype(np.float64)
 
 
-def _with_bias(layer, weight, bias):
+def with_bias(layer, weight, bias):
     """Something of the weight as a matrix for each group, (groups, O, I + 1), that of the bias as its last column."""
     groups = getattr(layer, "groups", 1)
     matrix = weight.reshape(groups, len(weight) // groups, -1)

@@ -9,6 +9,7 @@ layers; `Scan.choose` brings them together:
 
 import copy
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -115,25 +116,32 @@ def scan(model, data, sparsities=SPARSITIES, *, skip=(), scores=None):
     Source: Han et al. (2015), arXiv:1506.02626, Figure 6; Li, Kadav, Durdanovic, Samet & Graf (2017), "Pruning
             Filters for Efficient ConvNets", arXiv:1608.08710, Section 3.2.
     """
+    sparsities = list(sparsities)
+    if not sparsities or sparsities != sorted({*sparsities}) or not 0 < sparsities[0] <= sparsities[-1] < 1:
+        raise ValueError(f"sparsities to scan are ascending, removed/all, in (0, 1); got {sparsities}")
+    weights, settings = chosen_weights(model, skip), {} if scores is None else {"scores": scores}
+    sizes = np.array([parameter.size for parameter in weights.values()])
+    loss, accuracy = one_at_a_time(model, data, weights, sparsities, functools.partial(prune, **settings))
+    return Scan(tuple(weights), sizes, np.array([0.0, *sparsities]), loss, accuracy)
+
+
+def one_at_a_time(model, data, names, settings, change):
+    """Change one weight at a time, in a copy, to each setting, and look how the copy does on validation data.
+
+    Shapes: names, L parameters; settings, K of them; change, a technique (model, {name: setting}) -> loss and accuracy
+            (L, 1 + K), the first of the unchanged model.
+    Raises: TypeError for data without a validation part.
+    """
     if getattr(data, "val", None) is None:
         raise TypeError(
             f"scan takes a Dataset and reads its validation part; got {type(data).__name__}. "
             "A part alone could be the test part, which nothing may be chosen on"
         )
-    sparsities = list(sparsities)
-    if not sparsities or sparsities != sorted({*sparsities}) or not 0 < sparsities[0] <= sparsities[-1] < 1:
-        raise ValueError(f"sparsities to scan are ascending, removed/all, in (0, 1); got {sparsities}")
-    weights, whole = chosen_weights(model, skip), evaluate(model, data.val)
-    settings = {} if scores is None else {"scores": scores}
-    results = []
-    for name in weights:
-        results.append([whole])
-        for share in sparsities:
+    whole, found = evaluate(model, data.val), []
+    for name in names:
+        found.append([whole])
+        for setting in settings:
             trial = copy.deepcopy(model)
-            prune(trial, {name: share}, **settings)
-            results[-1].append(evaluate(trial, data.val))
-    return Scan(
-        tuple(weights), np.array([parameter.size for parameter in weights.values()]), np.array([0.0, *sparsities]),
-        np.array([[quality.loss for quality in line] for line in results]),
-        np.array([[quality.accuracy for quality in line] for line in results]),
-    )  # fmt: skip
+            change(trial, {name: setting})
+            found[-1].append(evaluate(trial, data.val))
+    return tuple(np.array([[getattr(q, score) for q in line] for line in found]) for score in ("loss", "accuracy"))

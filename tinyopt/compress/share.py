@@ -86,10 +86,8 @@ def share(model, n_values=16, *, start="linear", skip=(), rng=None):
     found, errors = {}, {}
     for name, k in by_layer(weights, n_values).items():
         parameter = weights[name]
-        if parameter.view(Quantize) is not None:
-            raise ValueError(
-                f"a weight is stored as integers or as codebook labels, not both; {name} is quantized: bake() it first"
-            )
+        if any(view.level == Quantize.level for view in parameter.views):
+            raise ValueError(f"a weight is stored in one way; {name} is rounded already: bake() it first")
         before, mask = backend.to_host(parameter.read().data), parameter.view(Mask)
         keep = np.ones(before.shape, bool) if mask is None else backend.to_host(mask.keep)
         if not keep.any():

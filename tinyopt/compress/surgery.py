@@ -210,7 +210,8 @@ def _cut(parameter, makes, reads=None, groups=1):
     """Cut a parameter and its views: a codebook's labels, scales of channels and masks have their share of it."""
     if makes.all() and (reads is None or reads.all()):
         return
-    unknown = [type(view).__name__ for view in parameter.views if type(view) not in (nn.Codebook, nn.Mask, nn.Quantize)]
+    known = (nn.Codebook, nn.Mask, nn.Quantize)
+    unknown = [type(v).__name__ for v in parameter.views if type(v) not in known or getattr(v, "grouped", False)]
     if unknown:
         raise ValueError(f"surgery cannot cut the view {unknown[0]} of {parameter.name}: call its bake() first")
 

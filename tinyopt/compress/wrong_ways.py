@@ -10,6 +10,8 @@ right is `codec.quantize` and then `codec.dequantize`:
     clipped_zero_point       a range without 0 needs a zero point that does not fit; cut off, it moves the line
     range_without_zero       the same with a wide zero point: the range is right, but 0 is lost
     scaled_by_outlier        one far number sets the step for all
+    bias_in_8_bits           a bias is added once to a sum of hundreds of products: it needs the sum's own fine steps
+    float_requantization     "integer-only", but for one product of floats, which another machine rounds otherwise
 """
 
 import numpy as np
@@ -112,6 +114,40 @@ def scaled_by_outlier(x, *, bits=8):
     Shapes: x, floats of any shape -> what comes back, same shape and dtype.
     """
     return dequantize(*quantize(x, bits=bits))
+
+
+def bias_in_8_bits(bias, product_scale=None):
+    """Give a bias 8 bits, as the weights have: "all parameters are int8".
+
+        q = clip(round(b / s), −127, 127)        s = max|b| / 127, or input scale · weight scale
+
+    An accumulator counts steps of input scale · weight scale, which are hundreds of times finer than 1/127 of the
+    largest bias, and the bias is added to it. On its own line, the bias is off by up to s / 2; unlike the rounding
+    errors of weights, that is the same for every image and every pixel, and does not cancel. On the accumulator's line
+    (`product_scale` given), hardly any bias fits: all others are cut off. Right is an int32 on the accumulator's line,
+    `round(b / product_scale)`: 4 bytes for each output, next to hundreds of weights of 1 byte.
+
+    Shapes: bias (O,), floats; product_scale, a number, () or (O,), or None -> what comes back, (O,), same dtype.
+    Source: Jacob et al. (2018), arXiv:1712.05877, Section 2.4, on why biases are int32.
+    """
+    if product_scale is None:
+        return dequantize(*quantize(bias))
+    return (np.clip(np.rint(bias / product_scale), -127, 127) * product_scale).astype(bias.dtype)
+
+
+def float_requantization(accumulators, factor, *, dtype=np.float32):
+    """Bring int32 accumulators to int8 with a product of floats, in a network that is said to be integer-only.
+
+        q = clip(round(acc · factor), −128, 127)        factor = input scale · weight scale / output scale
+
+    The numbers come out nearly right. But a processor without floats cannot do it; float32 has no integers of its own
+    beyond 2²⁴, and rounds the product once more before the result is rounded; and `rint` takes halves to the even
+    integer, where others take them away from zero. So float32, float64 and fixed-point arithmetic
+    (`nn.integer_math.requantize`) give results that differ by 1 here and there: what was tested is not what runs.
+
+    Shapes: accumulators, integers of any shape; factor, a number; dtype, the floats to compute in -> int8, same shape.
+    """
+    return np.clip(np.rint(accumulators.astype(dtype) * dtype(factor)), -128, 127).astype(np.int8)
 
 
 def _tight_line(low, high, bits):

@@ -9,6 +9,8 @@ survivors' labels are stored. A view never changes: a new mask is a new object. 
 stored in a file is in `storage.py`.
 """
 
+import math
+
 from tinyopt.errors import DtypeError, ShapeError
 from tinyopt.tensor import OPS, Tensor
 
@@ -37,7 +39,14 @@ class View:
         return shape
 
     def check(self, parameter, others):
-        """Raise a clear error if this view cannot stand on `parameter` beside the `others`."""
+        """Raise a clear error if this view cannot stand on `parameter` beside the `others`.
+
+        Below a mask is what a file stores, and that is one thing: integers, labels, or codes of another kind.
+        """
+        kinds = [type(view).__name__ for view in others if view.level < Mask.level and type(view) is not type(self)]
+        if kinds and self.level < Mask.level:
+            raise ValueError(f"a weight is stored in one way, and {parameter.name or 'this one'} has a {kinds[0]} view "
+                             "already: bake() it first")  # fmt: skip
 
     def map(self, change):
         """The same view with each array replaced by `change(array)`: for moving between devices."""
@@ -70,8 +79,9 @@ class Mask(View):
 class Quantize(View):
     """Each weight is rounded to (q − zero_point) · scale with an integer q of `bits` bits.
 
-    Shapes: scale and zero_point broadcast against the weight: () per tensor, (O, 1, ...) per channel.
-    Units:  bits, 2 to 16; symmetric codes span ±(2^(bits − 1) − 1), others 2^bits values.
+    Shapes: scale and zero_point broadcast against the weight: () per tensor, (O, 1, ...) per channel. Or they are
+            (O, G, 1), and the weight is read as (O, G, group_size): each row in G groups of neighbours.
+    Units:  bits, 1 to 16; symmetric codes span ±(2^(bits − 1) − 1), others, and those of 1 bit, 2^bits values.
     """
 
     level = 1
@@ -82,15 +92,25 @@ class Quantize(View):
         self.scale, self.zero_point = Tensor(scale).data, Tensor(zero_point).data
         self.bits, self.low, self.high = int(bits), int(low), int(high)
 
+    grouped = property(lambda self: self.scale.ndim == 3)
+
     def __call__(self, x):
-        return OPS["fake_quantize"](
-            x, Tensor._from_op(self.scale), Tensor._from_op(self.zero_point), low=self.low, high=self.high
-        )
+        line = Tensor._from_op(self.scale), Tensor._from_op(self.zero_point)
+        rows = x.reshape(self.rows(x.shape)) if self.grouped else x
+        y = OPS["fake_quantize"](rows, *line, low=self.low, high=self.high)
+        return y.reshape(x.shape) if self.grouped else y
+
+    def rows(self, shape):
+        """The shape in which a weight of this shape meets the scale: (O, G, group_size) if that is for groups."""
+        return (*self.scale.shape[:2], -1) if self.grouped else shape
 
     def check(self, parameter, others):
-        if any(isinstance(view, Codebook) for view in others):
-            raise ValueError(
-                "a weight is stored as integers or as codebook labels, not both: bake() the codebook first"
+        super().check(parameter, others)
+        n_lines, shape = math.prod(self.scale.shape), parameter.shape
+        if self.grouped and (self.scale.shape[0] != shape[0] or math.prod(shape) % n_lines):
+            raise ShapeError(
+                f"a scale {self.scale.shape} is for {self.scale.shape[0]} rows in {self.scale.shape[1]} groups of one "
+                f"size; the weight has the shape {shape}"
             )
 
 
@@ -115,10 +135,7 @@ class Codebook(View):
         return self.labels.shape
 
     def check(self, parameter, others):
-        if any(isinstance(view, Quantize) for view in others):
-            raise ValueError(
-                "a weight is stored as integers or as codebook labels, not both: bake() the integers first"
-            )
+        super().check(parameter, others)
         if parameter._data.ndim != 1:
             raise ShapeError(f"under a codebook, data are the K centroids, shape (K,); got {parameter._data.shape}")
         n, (low, high) = len(parameter._data), (int(self.labels.min()), int(self.labels.max()))

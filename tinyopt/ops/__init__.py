@@ -5,7 +5,7 @@
     shape.py         reshape, getitem ...         no arithmetic
     linalg.py        linear, matmul               matrix products
     conv.py, pool.py                              images
-    norm.py, loss.py, view.py                     fused rules for layers, losses and weights
+    norm.py, loss.py, view.py, low_bit.py         fused rules for layers, losses and weights
 """
 
 from tinyopt.ops.conv import conv2d
@@ -15,13 +15,14 @@ from tinyopt.ops.elementwise import (
 )  # fmt: skip
 from tinyopt.ops.linalg import linear, matmul
 from tinyopt.ops.loss import cross_entropy
+from tinyopt.ops.low_bit import binary_weight, ternary_weight, trained_ternary_weight
 from tinyopt.ops.norm import batch_norm
 from tinyopt.ops.pool import avg_pool2d, max_pool2d
 from tinyopt.ops.reduce import log_softmax, logsumexp, max, mean, min, softmax, sum, var
 from tinyopt.ops.shape import (
     broadcast_to, concatenate, expand, expand_dims, flip, getitem, pad, reshape, squeeze, stack, to, transpose,
 )  # fmt: skip
-from tinyopt.ops.view import fake_quantize, lookup, mask
+from tinyopt.ops.view import fake_quantize, lookup, lsq, mask
 from tinyopt.tensor import OPS
 
 __all__ = sorted(OPS)
