@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from tinyopt import codec
-from tinyopt.codec import affine
-from tinyopt.compress import calibrate
+from tinyopt.codec import affine, floats
+from tinyopt.compress import bit_budget, calibrate
 from tinyopt.course import Wrong, exercise, same, task
 from tinyopt.course.draws import normal
 from tinyopt.course.lessons import load
@@ -335,3 +335,177 @@ def test_each_number_fails_in_its_own_way(ex):
         raise Wrong(f"lost does not come back as 0.{short[1]}", facts[1])
     if abs(came[2] - right[2]) > 1e-9:
         raise Wrong(f"hidden shows the mistake: the two ways differ there.{short[2]}", facts[2])
+
+
+# --- 12.6 codes to numbers ---
+exercise(
+    "12.6",
+    floats.decode,
+    proves="You read a float bit by bit: a sign, a power of two, and digits with or without a 1 in front.",
+)
+
+
+@task("12.6", points=2, hints=[
+    "Three factors: the sign, a power of two, and 1 + mantissa / 2^m. m is f.mantissa_bits.",
+    "2.0 ** (exponent - f.bias) * (1 + mantissa / 2**f.mantissa_bits), and the sign: 1 - 2 * sign.",
+])  # fmt: skip
+def test_a_code_is_a_sign_a_power_and_digits(ex):
+    """Above exponent 0, the number is (−1)^sign · 2^(exponent − bias) · (1 + mantissa / 2^m)."""
+    codes = [0b0_0111_000, 0b0_0111_110, 0b1_1001_000, 0b0_1111_110, 0b0_0001_000, 0b1_0110_011]
+    codes = np.array(codes, np.uint8)
+    due = [1, 1.75, -4, 448, 2.0**-6, -0.6875]
+    expect(ex(codes, "fp8_e4m3"), due, "E4M3's (1, 1.75, −4, 448, 2⁻⁶, −0.6875)", {
+        "That is the larger number of the two lines. The exponent decides which line holds, not the number.":
+            np.maximum(due, material.variant(codes, "fp8_e4m3", power=1, one=0)),
+        "The 1 in front of the mantissa is missing: it is not stored, but it is there.":
+            material.variant(codes, "fp8_e4m3", one=0),
+        "The bias is not taken off the exponent.": material.variant(codes, "fp8_e4m3", bias=7),
+        "All powers are half of what is due: the bias is 2^(e − 1) − 1, one less.":
+            material.variant(codes, "fp8_e4m3", bias=-1),
+        "The bias is added. Take it off: small exponents stand for powers below 1.":
+            material.variant(codes, "fp8_e4m3", bias=14),
+        "The sign bit has no effect: 1 means minus.": material.variant(codes, "fp8_e4m3", signed=False),
+        "The sign is turned: 1 means minus, 0 plus.": -np.array(due),
+        "The mantissa counts parts of 2^m, not of 2^m − 1.": material.variant(codes, "fp8_e4m3", digits=7),
+    })  # fmt: skip
+
+
+@task("12.6", points=2, hints=[
+    "Where the exponent is 0, there is no 1 in front, and the power is 1 − bias, as for exponent 1.",
+    "np.maximum(exponent, 1) - f.bias is the power; (exponent > 0) is the digit in front.",
+])  # fmt: skip
+def test_subnormal_numbers_and_zero(ex):
+    """Exponent 0 has no 1 in front and the power 1 − bias: even steps from 0 to the first normal number."""
+    for format, n_bits in (("fp8_e4m3", 3), ("fp8_e5m2", 2)):
+        codes = np.arange(2**n_bits + 1, dtype=np.uint8)  # the last is the first normal number
+        due = codes * 2.0 ** (1 - floats.named(format).bias - n_bits)
+        expect(ex(codes, format), due, f"{format}, exponent 0 and the first number after it,", {
+            "Exponent 0 is treated as the others are, so that there is no 0. It has a line of its own.":
+                material.variant(codes, format, extra=0, subnormal=0),
+            "There is still a 1 in front of numbers with exponent 0, so that there is no 0.":
+                material.variant(codes, format, extra=0),
+            "With exponent 0 the power is 1 − bias, not −bias: else a gap follows before exponent 1.":
+                material.variant(codes, format, subnormal=0),
+            "All numbers with exponent 0 became 0. Their mantissa still counts.":
+                np.where(codes < 2**n_bits, 0, due),
+        })  # fmt: skip
+
+
+@task("12.6", hints=["Ask named(format) for mantissa_bits and bias: each format has its own."])
+def test_other_formats(ex):
+    """The same formula reads fp4, fp16 and bf16."""
+    fp4 = np.arange(16, dtype=np.uint8)
+    half = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    fp16 = np.array([0x3C00, 0x0001, 0xC248, 0x7BFF, 0x8400], np.uint16)
+    bf16 = np.array([0x3F80, 0xC049, 0x0080, 0x7F7F], np.uint16)
+    as_float32 = (bf16.astype(np.uint32) << 16).view(np.float32)  # bf16 is the upper half of a float32
+    cases = (("fp4_e2m1", fp4, half + [-x for x in half]), ("fp16", fp16, fp16.view(np.float16)),
+             ("bf16", bf16, as_float32))  # fmt: skip
+    for format, codes, due in cases:
+        f = floats.named(format)
+        mistakes = {"It has the bias of E4M3, 7, for all formats: take f.bias.":
+                    material.variant(codes, format, bias=f.bias - 7, subnormal=1)}  # fmt: skip
+        if f.mantissa_bits != 3:
+            mistake = "The mantissa is divided by 8 in every format: 2^m, with the m of the format."
+            mistakes[mistake] = material.variant(codes, format, digits=8)
+        expect(ex(codes, format), np.array(due, float), f"numbers of {format}", mistakes, atol=0)
+
+
+@task("12.6")
+def test_decode_runs_inside_the_package(ex):
+    """With your function inside, weights come back from E4M3 with an error of 1/16 of each at most."""
+    x = normal(4, 30).astype(np.float32)
+    scale = floats.absmax_scale(x, "fp8_e4m3", axis=0)
+    with ex.installed():
+        back = floats.from_codes(floats.to_codes(x, scale, "fp8_e4m3"), scale, "fp8_e4m3")
+    if np.shape(back) != x.shape:
+        raise Wrong("A matrix of codes makes a matrix of numbers.", {"yours": f"shape {np.shape(back)}"})
+    worst = float((abs(back - x) / np.maximum(abs(x), scale * 2.0**-6)).max())
+    if not worst <= 1 / 16 + 1e-6:
+        raise Wrong(f"A weight comes back {worst:.3f} of its size off; half of 1/8 is the most.")
+
+
+# --- 12.7 the best bits under a budget ---
+exercise(
+    "12.7",
+    bit_budget.cheapest,
+    proves="Your choice is exact: no other has a lower sum of costs within the budget.",
+)
+
+
+def judged(ex, costs, sizes, budget):
+    """Ask for a choice; its sum of costs must be the least of all ways that keep the budget."""
+    came = ex(costs.copy(), sizes.copy(), budget)
+    options = np.asarray(came, dtype=object)
+    if any(part is Ellipsis for part in options.reshape(-1)):
+        same(..., 0, "the choice")  # says "not written yet"
+    if options.shape != (len(costs),) or not all(i in range(-1000, 1000) for i in options):
+        raise Wrong(f"One option for each of {len(costs)} layers is due, as an index.", {"yours": repr(came)})
+    facts = {"yours": options.tolist(), "budget": budget}
+    if not all(0 <= i < costs.shape[1] for i in options):
+        raise Wrong(f"An option is an index, 0 … {costs.shape[1] - 1}: not its size, nor its cost.", facts)
+    options, ways = options.astype(int), material.all_ways(costs, sizes)
+    size, cost = material.total(sizes, options), material.total(costs, options)
+    if size > budget:
+        raise Wrong("The sizes sum to more than the budget.", facts | {"sum of sizes": f"{size:g}"})
+    least, _, best = min(way for way in ways if way[1] <= budget)
+    if cost > least + 1e-9:
+        facts |= {"sum of costs": f"{cost:g}", "due": f"{least:g}, by {list(best)}"}
+        for says, wrong in material.misled(costs, sizes, budget, ways).items():
+            if (options == wrong).all():
+                raise Wrong(says, facts)
+        raise Wrong("There is a choice with a lower sum of costs within the budget.", facts)
+
+
+COSTS = np.array([[0.0, 2.0, 7.0], [0.0, 9.0, 4.0], [0.0, 3.0, 8.0]])
+SIZES = np.array([[8, 4, 2], [12, 6, 3], [30, 15, 9]])
+
+
+@task("12.7", points=2, hints=[
+    "itertools.product(range(K), repeat=L) lists all ways. Keep those within the budget; take the cheapest.",
+    "The sum for a way: sum(costs[i, k] for i, k in enumerate(way)).",
+    "min over the ways whose sizes sum to `budget` at most, key=the sum of costs.",
+])  # fmt: skip
+def test_the_least_cost_within_the_budget(ex):
+    """Of all choices that keep the budget, yours has the least sum of costs."""
+    for budget in (44, 34, 28, 23, 18):
+        judged(ex, COSTS, SIZES, budget)
+
+
+@task("12.7", hints=["The sum of sizes may be equal to the budget: <=, not <."])
+def test_the_whole_budget_may_be_used(ex):
+    """A choice that takes just the budget is allowed."""
+    for budget in (50, 35, 14):
+        judged(ex, COSTS, SIZES, budget)
+
+
+@task("12.7", hints=["Of two ways with equal sums of costs and of sizes, drop one, not both."])
+def test_two_layers_alike(ex):
+    """Two layers alike make ways with equal sums: one of them may be dropped, not both."""
+    for third_costs, third_sizes, budget in (([0, 1, 5], [8, 5, 4], 18), ([0, 1, 5], [16, 8, 4], 26)):
+        costs = np.array([[0, 2, 6], [0, 2, 6], third_costs], float)
+        judged(ex, costs, np.array([[8, 4, 2], [8, 4, 2], third_sizes]), budget)
+
+
+@task("12.7", hints=["Options may come in any order of size; do not count on a sorted table."])
+def test_any_table(ex):
+    """It holds for any costs and sizes: unsorted, negative, and where fewer bytes happen to cost less."""
+    rng = np.random.default_rng(8)
+    for n_layers, n_options in ((1, 4), (2, 4), (3, 4), (4, 3), (4, 3)):
+        costs = rng.normal(size=(n_layers, n_options)).round(2)
+        sizes = rng.integers(1, 30, (n_layers, n_options))
+        judged(ex, costs, sizes, int(sizes.mean(axis=1).sum()))
+
+
+@task("12.7")
+def test_cheapest_runs_inside_the_package(ex):
+    """With your function inside, a scan's choice keeps the budget of the whole file."""
+    losses, sizes = np.array([[0.1, 0.2, 0.6], [0.1, 0.15, 0.3]]), np.array([[400, 100, 50], [80, 20, 10]])
+    judged(ex, losses - 0.1, sizes, 180)
+    if isinstance(ex(losses - 0.1, sizes, 180), tuple):
+        raise Wrong("The choice is right, but as an index a tuple means several axes: np.array(options).")
+    found = bit_budget.BitScan(("a", "b"), np.array([32, 8, 4]), sizes, 30, losses, 1 - losses)
+    with ex.installed():
+        chosen = found.choose(210)
+    if chosen != {"a": 8}:
+        raise Wrong("Inside the package it chooses other bits.", {"yours": chosen, "due": {"a": 8}})

@@ -1,9 +1,13 @@
 """Wrong answers that students give, and words that the verdict on each must contain."""
 
+import itertools
+
 import numpy as np
 
 from tinyopt import codec
+from tinyopt.codec import floats
 from tinyopt.codec.affine import along, integer_range, min_max, other_axes
+from tinyopt.codec.floats import fields, named
 from tinyopt.course import wrong
 
 # --- 12.1 ---
@@ -323,3 +327,179 @@ def lost_after_255():
 @wrong("12.5", says="These are steps")
 def steps_not_numbers():
     return 150, 256, 383
+
+
+# --- 12.6 ---
+
+
+def read_as(codes, format, bias=None, m=None, front=None, least=1):
+    """A right reading, unless it is told otherwise."""
+    f, (sign, exponent, mantissa) = named(format), fields(codes, format)
+    bias, m = f.bias if bias is None else bias, f.mantissa_bits if m is None else m
+    digits = ((exponent > 0) if front is None else front) + mantissa / 2**m
+    return ((1 - 2 * sign) * 2.0 ** (np.maximum(exponent, least) - bias) * digits).astype(np.float32)
+
+
+@wrong("12.6", says="The 1 in front of the mantissa is missing")
+def no_one_in_front(codes, format):
+    return read_as(codes, format, front=0)
+
+
+@wrong("12.6", says="so that there is no 0")
+def all_are_normal(codes, format):
+    return read_as(codes, format, front=1, least=0)
+
+
+@wrong("12.6", says="not −bias")
+def gap_before_the_first(codes, format):
+    return read_as(codes, format, least=0)
+
+
+@wrong("12.6", says="one less")
+def bias_of_all(codes, format):
+    return read_as(codes, format, bias=2 ** (named(format).exponent_bits - 1))
+
+
+@wrong("12.6", says="is not taken off")
+def no_bias(codes, format):
+    return read_as(codes, format, bias=0)
+
+
+@wrong("12.6", says="bias of E4M3, 7, for all formats")
+def bias_seven(codes, format):
+    return read_as(codes, format, bias=named(format).bias if "fp8" in format else 7)
+
+
+@wrong("12.6", says="divided by 8 in every format")
+def three_bits_always(codes, format):
+    return read_as(codes, format, m=named(format).mantissa_bits if "fp8" in format else 3)
+
+
+@wrong("12.6", says="has no effect")
+def no_sign(codes, format):
+    return abs(read_as(codes, format))
+
+
+@wrong("12.6", says="parts of 2^m")
+def one_part_less(codes, format):
+    _, exponent, mantissa = fields(codes, format)
+    m = named(format).mantissa_bits
+    whole = (exponent > 0) + mantissa / 2**m
+    return read_as(codes, format) / np.where(whole > 0, whole, 1) * ((exponent > 0) + mantissa / (2**m - 1))
+
+
+@wrong("12.6", says="became 0")
+def flushed_to_zero(codes, format):
+    return np.where(fields(codes, format)[1] > 0, read_as(codes, format), 0)
+
+
+@wrong("12.6", says="out of reach")
+def looked_up(codes, format):
+    return floats.levels(format)[codes]
+
+
+@wrong("12.6", says="The exponent decides which line holds", blind=True)
+def larger_of_both_lines(codes, format):
+    sign, exponent, mantissa = fields(codes, format)
+    f = named(format)
+    normal = (-1.0) ** sign * 2.0 ** (exponent - f.bias) * (1 + mantissa / 2**f.mantissa_bits)
+    small = (-1.0) ** sign * 2.0 ** (1 - f.bias) * (mantissa / 2**f.mantissa_bits)
+    return np.maximum(normal, small).astype(np.float32)
+
+
+@wrong("12.6", says="It has a line of its own")
+def larger_of_both_sizes(codes, format):
+    sign, exponent, mantissa = fields(codes, format)
+    f = named(format)
+    normal = 2.0 ** (exponent - f.bias) * (1 + mantissa / 2**f.mantissa_bits)
+    small = 2.0 ** (1 - f.bias) * (mantissa / 2**f.mantissa_bits)
+    return (np.where(sign == 1, -1, 1) * np.maximum(normal, small)).astype(np.float32)
+
+
+# --- 12.7 ---
+
+
+def ways_of(costs, sizes):
+    """Every choice: [(cost, size, options)]."""
+    ways = itertools.product(range(costs.shape[1]), repeat=len(costs))
+    layers = range(len(costs))
+    return [(costs[layers, way].sum(), sizes[layers, way].sum(), way) for way in ways]
+
+
+@wrong("12.7", says="a greedy walk finds")
+def greedy(costs, sizes, budget):
+    options = sizes.argmax(axis=1)
+    layers = np.arange(len(costs))
+    while sizes[layers, options].sum() > budget:
+        saved = sizes[layers, options][:, None] - sizes
+        price = (costs - costs[layers, options][:, None]) / np.where(saved > 0, saved, 1)
+        layer, option = divmod(np.where(saved > 0, price, np.inf).argmin(), costs.shape[1])
+        options[layer] = option
+    return options
+
+
+@wrong("12.7", says="sum to more than the budget")
+def without_budget(costs, sizes, budget):
+    return costs.argmin(axis=1)
+
+
+@wrong("12.7", says="sum to more than the budget")
+def each_layer_the_whole_budget(costs, sizes, budget):
+    return np.where(sizes <= budget, costs, np.inf).argmin(axis=1)
+
+
+@wrong("12.7", says="All layers have the same option")
+def same_for_all(costs, sizes, budget):
+    return np.full(len(costs), np.where(sizes.sum(axis=0) <= budget, costs.sum(axis=0), np.inf).argmin())
+
+
+@wrong("12.7", says="Only the sum must keep it")
+def equal_shares(costs, sizes, budget):
+    return np.where(sizes <= budget / len(costs), costs, np.inf).argmin(axis=1)
+
+
+@wrong("12.7", says="That is the smallest choice")
+def smallest(costs, sizes, budget):
+    return sizes.argmin(axis=1)
+
+
+@wrong("12.7", says="*largest* sum of costs")
+def dearest(costs, sizes, budget):
+    return max(way for way in ways_of(costs, sizes) if way[1] <= budget)[2]
+
+
+@wrong("12.7", says="not how much is left over")
+def fullest(costs, sizes, budget):
+    return max((size, way) for _, size, way in ways_of(costs, sizes) if size <= budget)[1]
+
+
+@wrong("12.7", says="It is allowed: <=, not <")
+def strictly_below(costs, sizes, budget):
+    return min(way for way in ways_of(costs, sizes) if way[1] < budget)[2]
+
+
+@wrong("12.7", says="not its size")
+def sizes_not_options(costs, sizes, budget):
+    best = min(way for way in ways_of(costs, sizes) if way[1] <= budget)[2]
+    return [int(row[k]) for row, k in zip(sizes, best)]
+
+
+@wrong("12.7", says="dropped each other, and both are lost", blind=True)
+def equal_ways_drop_each_other(costs, sizes, budget):
+    ways = [((), 0, 0)]
+    for layer_costs, layer_sizes in zip(costs, sizes):
+        longer = [(way + (k,), cost + layer_costs[k], size + layer_sizes[k])
+                  for way, cost, size in ways for k in range(len(layer_costs))
+                  if size + layer_sizes[k] <= budget]  # fmt: skip
+        ways = [a for a in longer
+                if not any(b is not a and b[1] <= a[1] and b[2] <= a[2] for b in longer)]  # fmt: skip
+    return np.array(min(ways, key=lambda way: way[1])[0])
+
+
+@wrong("12.7", says="only the last was kept")
+def last_way_of_each_size(costs, sizes, budget):
+    ways = {0: (0, ())}  # sum of sizes -> (sum of costs, options)
+    for layer_costs, layer_sizes in zip(costs, sizes):
+        ways = {size + layer_sizes[k]: (cost + layer_costs[k], way + (k,))
+                for size, (cost, way) in ways.items() for k in range(len(layer_costs))}  # fmt: skip
+    return np.array(min(value for size, value in ways.items() if size <= budget)[1])
