@@ -1,4 +1,4 @@
-"""Ranges of activations, found by each observer: python tests/benchmarks/calibration.py [figure.png]
+"""Ranges of activations, found by each observer: python tests/benchmarks/calibration.py [--out FILE.png]
 
 `lenet5` on mnist5k, seed 0, 8 epochs of Adam. Weights get 8 bits, one scale for each output channel; the activations
 that a product reads (the images, and what pool1, flatten and relu1 make) get 8, 6, 4 or 3 bits on affine lines, whose
@@ -8,10 +8,10 @@ too bright. The observer that did best in the first table, for each number of bi
 is read once. Then: what weight-only, dynamic and static quantization cost in bytes, and what clipping alone saves.
 """
 
+import argparse
 import copy
 import functools
 import os
-import sys
 import tempfile
 
 import numpy as np
@@ -132,6 +132,9 @@ def sizes(net, part, images):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", help="where the figure is written, a .png file")
+    out = parser.parse_args().out
     digits = data.mnist5k()
     net = models.lenet5(rng=SEED)
     train.fit(net, digits, epochs=EPOCHS, seed=SEED, progress=False)
@@ -153,8 +156,8 @@ def main():
         best = max(found, key=lambda name: (found[name][i][0].accuracy, -found[name][i][0].loss))
         after = through_a_file(quantized(net, clean, bits, best), digits.test)[0]
         print(f"  {bits} bits    {100 * after.accuracy:.2f} %, {best}: {measure.compare(before, after)}")
-    if len(sys.argv) > 1:
-        draw(tables).savefig(sys.argv[1], dpi=110)
+    if out:
+        draw(tables).savefig(out, dpi=110)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Each wrong way to quantize beside the right way: python tests/benchmarks/quantization_wrong_ways.py [figure.png]
+"""Each wrong way to quantize beside the right way: python tests/benchmarks/quantization_wrong_ways.py [--out FILE.png]
 
 One panel for each function of `compress.wrong_ways`, and a table of the errors, on numbers drawn with seed 0. Red is
 the wrong way, blue the right one: `codec.quantize` and then `dequantize`, on the line that the panel names.
 """
 
-import sys
+import argparse
 
 import numpy as np
 
@@ -137,6 +137,9 @@ def disagreements(rng, n=1_000_000):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", help="where the figure is written, a .png file")
+    out = parser.parse_args().out
     rng = np.random.default_rng(SEED)
     shown = cases(rng)
     rows = []
@@ -152,7 +155,7 @@ def main():
     print("\n".join(f"  {name:38} {error.mean():14,.2f}" for name, error in errors.items()), "\n")
     header = ["of 1,000,000 integers, factor", "float32 ≠ fixed point", "float64 ≠ fixed point", "float32 ≠ float64"]
     print(text_table(header, disagreements(rng)))
-    if len(sys.argv) > 1:
+    if out:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(12, 10), layout="constrained")
@@ -161,7 +164,7 @@ def main():
             there_and_back(axes, title, *case)
         draw_biases(next(panels), errors)
         draw_requantization(next(panels))
-        figure.savefig(sys.argv[1], dpi=110)
+        figure.savefig(out, dpi=110)
 
 
 if __name__ == "__main__":
