@@ -6,6 +6,7 @@ The rooms are those of the README: a room imports only from rooms above its own,
 import ast
 import functools
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -187,3 +188,10 @@ def test_the_other_readers_see_what_they_should():
     assert late_only("nn/x.py", source) == ["nn/x.py:1 imports tqdm", "nn/x.py:3 imports lzma"]
     with pytest.raises(AssertionError, match="tinyopt.attic has no room yet"):
         room_of("tinyopt.attic")
+
+
+def test_a_wheel_holds_every_folder_of_the_package():
+    """`packages` in pyproject.toml is a list by hand: a folder that it lacks is there in a checkout, and not in a wheel."""
+    listed = (ROOT.parent / "pyproject.toml").read_text(encoding="utf-8").partition("packages = [")[2].partition("]")[0]
+    folders = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
+    assert set(re.findall('"(.*?)"', listed)) == folders | {"tinyopt.lessons"}

@@ -45,8 +45,7 @@ class View:
         """
         kinds = [type(view).__name__ for view in others if view.level < Mask.level and type(view) is not type(self)]
         if kinds and self.level < Mask.level:
-            raise ValueError(f"a weight is stored in one way, and {parameter.name or 'this one'} has a {kinds[0]} view "
-                             "already: bake() it first")  # fmt: skip
+            raise ValueError(f"a weight is stored in one way; this one has a {kinds[0]} view already: bake() it first")
 
     def map(self, change):
         """The same view with each array replaced by `change(array)`: for moving between devices."""
