@@ -7,6 +7,7 @@
     Codebook                 codebook: the centroids, and a label for each number
     Format                   format: a small float's code for each number, and scales
     Binary                   binary: 1 bit a number, and scales
+    Hashed                   hashed: the shared values and a seed; labels are computed, never stored
     Ternary                  ternary: 1.6 bits a number, five in a byte, and scales
 
 Start with `save` and `load`; each kind of storage is a class in `storage/`. The size of a model is the size of this

@@ -1,6 +1,6 @@
 """Modules and layers. Start with these three: `parameter.py`, `module.py`, `layers.py`."""
 
-from tinyopt.nn import integer  # its layers are not listed here: nn.integer.IntegerLinear
+from tinyopt.nn import fused, hashed, integer, lora, tied  # not listed here: nn.integer.IntegerLinear, nn.hashed.Hashed
 from tinyopt.nn.containers import Residual, Sequential
 from tinyopt.nn.dynamic import DynamicQuantLinear
 from tinyopt.nn.fake_quantize import FakeQuantize
@@ -30,4 +30,5 @@ LAYERS = {  # what a file can rebuild without the reader's code
 __all__ = [
     *LAYERS, "LAYERS", "Binary", "Codebook", "Format", "Mask", "Module", "Parameter", "Quantize", "Ternary", "View",
 ]  # fmt: skip
-LAYERS.update({layer.__name__: layer for layer in integer.LAYERS})
+MORE = (*integer.LAYERS, fused.FusedConv2d, fused.FusedLinear, lora.LoRALinear, tied.Embedding, tied.Repeat)
+LAYERS.update({layer.__name__: layer for layer in MORE})
