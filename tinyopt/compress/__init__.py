@@ -25,6 +25,9 @@ Store each weight in fewer bits (start with `quantize.py`):
     integer/          no floats at run time                        int8 in, int32 sums, fixed point
     wrong_ways.py     how not to quantize                          each with the error that it makes
     share.py          few distinct values                          k-means codebooks, trained
+    kmeans_exact.py   the best values there are                    kmeans_starts.py: where k-means begins
+    hashed.py         values chosen by a hash of the place         no label is stored
+    tied.py           one weight in several places                 stored once
 
 Round better, after training (`rounding.py` is the frame of the first two, `rescale.py` of the next two):
     gptq.py           the rest of a row makes up for each error    from XᵀX, column by column
@@ -40,7 +43,13 @@ Train with the rounding in it:
 
 Make another network:
     lowrank.py        a product of thin matrices                   surgery on the model
+    conv_lowrank.py   convolutions: two thin ones, or three        SVD, Tucker-2
+    whitened.py       thin matrices for the outputs                from data, in closed form
+    lora.py           a thin matrix beside a frozen weight         merged in the end
     distill.py        a small net learns from a large one          a loss
+    hints.py          from what lies inside a teacher              hints, attention, logits
+    teachers.py       any function teaches                         ensembles, chains, each other
+    fuse.py           fewer steps for the same numbers             workspace.py: memory used again
 
 Save the result with `tinyopt.save`, and measure that file.
 """
