@@ -46,10 +46,19 @@ def fold_norms(model, example):
             continue
         if len(run.consumers(before.output)) > 1 or len(run.calls(before.name)) > 1 or len(run.calls(step.name)) > 1:
             continue  # others read the unnormalised numbers, or a layer runs twice
+        if before.output in run.outputs or _owners(model, before.module.weight) > 1:
+            continue  # the model hands them out, too; or another layer computes with this weight
+        if isinstance(before.module, Linear) and len(before.output.shape) != 2:
+            continue  # of (N, T, D), the layer makes the last axis and the norm divides the middle one
         _fold(before.name, before.module, step.module)
         model.replace(step.name, Identity())
         done.append(step.name)
     return done
+
+
+def _owners(model, parameter):
+    """How many layers have this very parameter."""
+    return sum(value is parameter for module in model.modules() for value in vars(module).values())
 
 
 def _fold(name, layer, norm):
