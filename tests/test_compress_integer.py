@@ -31,7 +31,7 @@ def lived_in(model, seed=0):
 
 
 class Own(nn.Module):
-    """Ops in a forward, a branch that is read twice, two accumulators in one sum, and an x + x."""
+    """Ops in a forward, a branch that is read twice, two products in one sum, and an x + x."""
 
     def __init__(self):
         self.one, self.two = nn.Conv2d(1, 3, 3, padding=1, rng=0), nn.Conv2d(3, 3, 1, rng=1)
@@ -52,6 +52,7 @@ MODELS = {
     "mobilenet_tiny": lived_in(models.mobilenet_tiny(8, width=0.2, rng=0)),
     "own": lived_in(Own()),
 }
+PRODUCTS_AND_SUMS = integer.IntegerLinear, integer.IntegerConv2d, integer.IntegerAvgPool2d, integer.IntegerAdd
 NETS = {name: integerize(model, IMAGES) for name, model in MODELS.items()}
 
 
@@ -77,17 +78,24 @@ def test_int8_goes_in_and_int32_comes_out(name):
     for layer, module in NETS[name].named_children():
         reads, makes = {x.dtype for x in seen[layer].inputs}, seen[layer].output.dtype
         kinds.add(type(module))
-        if isinstance(module, (integer.IntegerLinear, integer.IntegerConv2d, integer.IntegerAvgPool2d)):
+        if isinstance(module, PRODUCTS_AND_SUMS):
             assert (reads, makes) == ({np.dtype(np.int8)}, np.int32)
         elif isinstance(module, integer.Requantize):
             assert (reads, makes) == ({np.dtype(np.int32)}, np.int8)
             assert module.multiplier.dtype == np.int32 and (module.multiplier >= 2**30).all()
-        elif not isinstance(module, (integer.QuantizeInput, integer.Dequantize)):
-            assert reads <= {np.dtype(np.int8), np.dtype(np.int32)} and makes in (np.int8, np.int32)
+        elif not isinstance(module, (integer.QuantizeInput, integer.Dequantize)):  # it hands on integers that it read
+            assert isinstance(module, (integer.IntegerMaxPool2d, nn.Flatten)) and reads == {makes}
+            assert makes in (np.int8, np.int32)
         if hasattr(module, "weight"):
             assert module.weight.dtype == np.int8 and module.weight.min() >= -127 and module.bias.dtype == np.int32
     assert not list(NETS[name].parameters()) and integer.Requantize in kinds
     assert not any(isinstance(m, (nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU)) for m in NETS[name].modules())
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet_300_100", "resnet8", "mobilenet_tiny"])
+def test_it_multiplies_as_often_as_the_float_network(name):
+    shape = IMAGES.shape[1:]
+    assert measure.summary(NETS[name], shape).macs == measure.summary(MODELS[name], shape).macs > 0
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -171,9 +179,10 @@ def test_names_order_and_fusion():
     ]  # fmt: skip
     assert NETS["lenet5"].get("fc1_requantize").relu and not NETS["lenet5"].get("pool1_requantize").relu
     wires = dict(NETS["resnet8"].wires)
-    assert wires["block1.add"] == ["block1.body.conv2", "conv1_requantize"]  # one side int32, the other int8
-    assert wires["block2.add"] == ["block2.body.conv2", "block2.shortcut.conv"]
-    assert NETS["resnet8"].get("block2.add").relu
+    assert wires["block1.add"] == ["block1.body.conv2_requantize", "conv1_requantize"]
+    assert wires["block2.add"] == ["block2.body.conv2_requantize", "block2.shortcut.conv_requantize"]
+    assert wires["block2.add_requantize"] == ["block2.add"] and NETS["resnet8"].get("block2.add_requantize").relu
+    assert not NETS["resnet8"].get("block2.body.conv2_requantize").relu
     assert len({id(layer) for layer in NETS["own"].layers.values()}) == len(NETS["own"].wires)
     again = integerize(MODELS["resnet8"], (IMAGES, np.zeros(24, int)))  # a part; the model is as it was
     assert all(np.array_equal(a, b) for a, b in zip(again.state_dict().values(), NETS["resnet8"].state_dict().values()))
@@ -213,7 +222,7 @@ def test_views_low_rank_and_fake_quantization_are_read():
 def test_a_step_by_step_account_ends_at_the_layers_own_integer(capsys):
     for name, layer, index, after in (
         ("resnet8", "conv1", (1, 0, 7), "conv1_requantize"), ("mobilenet_tiny", "block2.conv1", (3, 2, 0), None),
-        ("resnet8", "block2.add", (2, 1, 1), "block2.add"), ("resnet8", "fc", 3, "fc"),
+        ("resnet8", "block2.add", (2, 1, 1), None), ("resnet8", "fc", 3, "fc"),
         ("lenet5", "pool1_requantize", (2, 1, 0), "pool1_requantize"),
     ):  # fmt: skip
         net = NETS[name]
@@ -272,6 +281,13 @@ def test_the_layer_and_the_reason_are_named(what):
         model.get("0.weight").data = np.full((4, 4), np.nan, np.float32)
     with pytest.raises(ValueError, match=message):
         integerize(model.eval(), RNG.random((4, 4), dtype=np.float32))
+
+
+def test_a_sum_that_broadcasts_is_refused():
+    model = Own().eval()
+    model.two, model.fc = nn.Conv2d(3, 1, 1, rng=0), nn.Linear(9, 5, rng=1)
+    with pytest.raises(ValueError, match=r"forward \(Own\) cannot.*adds \(1, 3, 8, 8\) and \(1, 1, 8, 8\)"):
+        integerize(model, IMAGES)
 
 
 def test_inputs_that_cannot_calibrate():

@@ -55,6 +55,11 @@ def test_products_over_rows_low_rank_factors_and_matmul():
     assert summary(nn.Sequential(Attention()), (3, 4)).macs == due
 
 
+def test_bits_that_are_counted_are_multiply_adds_too():
+    model = nn.Sequential(nn.Linear(6, 5, rng=0), two=nn.BinaryLinear(5, 4, rng=0))
+    assert summary(model, (6,)).macs == linear_loop(1, 6, 5) + linear_loop(1, 5, 4)
+
+
 def test_a_masked_weight_is_still_multiplied_but_not_counted_as_non_zero():
     model = models.lenet_300_100(image_size=4, rng=0)
     dense = summary(model, (16,))

@@ -12,10 +12,10 @@ from tinyopt import Tensor, nn
 from tinyopt.compress.integer import reference
 from tinyopt.errors import DtypeError, ShapeError
 from tinyopt.nn.integer import (
-    Dequantize, IntegerAdd, IntegerAvgPool2d, IntegerConv2d, IntegerLinear, IntegerMaxPool2d, IntegerNet,
+    SUM_STEPS, Dequantize, IntegerAdd, IntegerAvgPool2d, IntegerConv2d, IntegerLinear, IntegerMaxPool2d, IntegerNet,
     QuantizeInput, Requantize,
 )  # fmt: skip
-from tinyopt.nn.integer_math import EXACT, channel_rows, exact_parts, fixed_point, requantize, requantize_sum
+from tinyopt.nn.integer_math import EXACT, exact_parts, fixed_point, requantize
 
 INT8, INT32 = st.integers(-128, 127), st.integers(-(2**31), 2**31 - 1)
 
@@ -82,7 +82,7 @@ def test_ties_go_away_from_zero_and_the_ends_saturate():
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 999), c=st.integers(1, 5), one=st.booleans(), n=st.integers(0, 3), spatial=st.booleans())
-def test_requantize_and_sums_of_channels_in_any_order_of_memory(seed, c, one, n, spatial):
+def test_requantize_and_sums_in_any_order_of_memory(seed, c, one, n, spatial):
     rng, size = np.random.default_rng(seed), (2, 3) if spatial else ()
     shape, known = (n, c, *size), 1 if one else c
     layer = Requantize(known, relu=bool(seed % 2))
@@ -91,17 +91,21 @@ def test_requantize_and_sums_of_channels_in_any_order_of_memory(seed, c, one, n,
     wide = rng.integers(-(2**20), 2**20, shape).astype(np.int32)
     last = wide.transpose(0, *range(2, wide.ndim), 1).copy().transpose(0, wide.ndim - 1, *range(1, wide.ndim - 1))
     assert same(layer, wide).shape == shape and np.array_equal(same(layer, last), layer(wide).data)
-    add = IntegerAdd(known, relu=bool(seed % 3))
-    add.multiplier = rng.integers(2**20, 2**30, (2, known)).astype(np.int32)
-    add.shift = rng.integers(31, 40, known).astype(np.int8)
-    add.zero_points, add.zero_point = rng.integers(-128, 128, 2).astype(np.int32), layer.zero_point
-    narrow = int8(rng, *shape)
-    assert same(add, narrow, int8(rng, *shape)).dtype == np.int8
-    add.zero_points = np.array([add.zero_points[0], 0], np.int32)
-    same(add, narrow, last)
+    add = IntegerAdd()
+    add.multiplier = rng.integers(0, SUM_STEPS + 1, 2).astype(np.int32)
+    add.zero_points = rng.integers(-128, 128, 2).astype(np.int32)
+    assert same(add, int8(rng, *shape), last.astype(np.int8)).dtype == np.int32
 
 
-def test_many_blocks_and_the_largest_sum():
+@pytest.mark.parametrize("a, b", [(-128, 127), (127, -128)])
+def test_the_largest_sums_do_not_wrap_round(a, b):
+    add = IntegerAdd()  # both sides with the largest multiplier, as far from their zero points as can be
+    add.zero_points = np.array([b, b], np.int32)
+    ends = np.full((1, 1), a, np.int8)
+    assert same(add, ends, ends).tolist() == [[2 * (a - b) * 2**22]]
+
+
+def test_many_blocks_and_the_largest_product():
     rng = np.random.default_rng(0)
     acc = rng.integers(-(2**31), 2**31, (9, 7, 30, 30)).astype(np.int32)  # several blocks, the last one cut short
     multiplier, shift = fixed_point(rng.uniform(2.0**-26, 2.0**-22, 7))
@@ -111,8 +115,8 @@ def test_many_blocks_and_the_largest_sum():
     assert np.array_equal(requantize(acc, multiplier, shift, 5), np.clip(expected + 5, -128, 127).astype(np.int64))
     ends = np.array([[-(2**31)], [2**31 - 1]], np.int32)
     for exponent, q in ((31, [-128, 127]), (62, [-1, 1])):
-        rows = channel_rows(np.full((2, 1), 2**30 - 1), np.array([exponent]), np.zeros(2, np.int32), 1)
-        assert requantize_sum([ends, ends], rows, 0).ravel().tolist() == q  # 2 · 2³¹ · 2³⁰ passes no 2⁶³
+        most = np.array([2**31 - 1], np.int32), np.array([exponent], np.int8)
+        assert requantize(ends, *most, 0).ravel().tolist() == q  # 2³¹ · 2³¹ and a half of 2⁶² pass no 2⁶³
 
 
 # --- products -------------------------------------------------------------------------------------------
@@ -251,7 +255,10 @@ def test_what_does_not_fit_is_told():
         QuantizeInput()(wide)
     with pytest.raises(ShapeError, match=r"Requantize\(3\) needs \(N, 3, ...\); got \(1, 2, 3, 3\)"):
         Requantize(3)(wide)
+    narrow = wide.astype(np.int8)
     with pytest.raises(ShapeError, match="IntegerAdd adds arrays of one shape"):
-        IntegerAdd()(wide, wide[..., 0])
+        IntegerAdd()(narrow, narrow[..., 0])
+    with pytest.raises(DtypeError, match="IntegerAdd takes int8; got int32"):
+        IntegerAdd()(narrow, wide)
     with pytest.raises(ShapeError, match="needs x"):
         IntegerLinear(3, 1)(np.zeros((1, 2), np.int8))

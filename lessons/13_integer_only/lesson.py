@@ -731,8 +731,8 @@ plt.show()
 # 3. In the lower clamp of the requantization: z_y stands for 0.0.
 # 4. Their int32 logits are compared with each other. With different steps, the largest integer need not be
 #    the largest logit.
-# 5. Its steps are finer than those of the accumulator: the output's line spends bits on differences that no
-#    sum can make.
+# 5. Its steps are finer than those of the accumulator: the output's line would spend bits on differences
+#    that no sum can make. So `integerize` lays the line no finer, and `fixed_point` refuses such a factor.
 # END SOLUTION
 #
 # ## Sources

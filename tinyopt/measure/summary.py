@@ -74,7 +74,8 @@ def summary(model, input_shape):
     product, low-rank factors cost only theirs. Sums, elementwise ops, pooling and norms are not counted, nor
     are ops on weights alone, which are paid once a batch. Non-zeros are those that the layers
     see, through all views. Bytes are what the parameters take dense in memory, at their float type: not what
-    a file holds. A layer that runs twice has one row, with both runs' MACs; a shared parameter counts once.
+    a file holds; the integers of an integer layer are no parameters. A layer that runs twice has one row, with both
+    runs' MACs; a shared parameter counts once.
 
     Shapes: input_shape, of one example without the batch, as (1, 28, 28) -> a `Summary`; its shapes, too.
     Raises: ShapeError for an input_shape that is no tuple of sizes; what the layers raise if it does not fit.
@@ -86,8 +87,8 @@ def summary(model, input_shape):
     like = next((parameter.data for parameter in model.parameters()), np.zeros(0, np.float32))
     macs, shapes = {}, {}  # by layer, in the order of the run
     for step in trace(model, np.zeros_like(like, shape=(1, *sizes))):
-        if not step.weight_side:
-            macs[step.name] = macs.get(step.name, 0) + sum(map(_macs, step.ops or (step,)))
+        if step.module is not None or not step.weight_side:
+            macs[step.name] = macs.get(step.name, 0) + _macs_of_step(step)
             shapes[step.name] = step.output.shape[1:]
     held = _held(model)
     modules, rows = dict(model.named_modules()), []
@@ -98,6 +99,13 @@ def summary(model, input_shape):
         kind, shape = type(modules[name]).__name__, shapes.get(name)
         rows.append(Row(name, kind, shape, n_parameters, nonzeros, macs.get(name, 0), n_bytes))
     return Summary(rows)
+
+
+def _macs_of_step(step):
+    """The multiply-adds of one step. A layer that multiplies past the ops, as integer ones do, has its own `macs`."""
+    if hasattr(step.module, "macs"):
+        return step.module.macs(step.output.shape)
+    return sum(map(_macs, step.ops or (step,)))
 
 
 def _macs(op):

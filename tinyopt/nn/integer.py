@@ -13,16 +13,20 @@ All arithmetic is NumPy's on int8, int32 and int64, but for one place. NumPy has
 so in there, and nowhere else, integers travel as floats: exact ones, by the bound in `integer_math.exact_parts`.
 """
 
+import math
+
 import numpy as np
 
 from tinyopt import backend
 from tinyopt.errors import ShapeError
-from tinyopt.nn.integer_math import channel_rows, check_type, exact_parts, framed, requantize_sum
+from tinyopt.nn.integer_math import channel_rows, check_type, exact_parts, framed, requantize_rows
 from tinyopt.nn.integer_net import Dequantize, IntegerAvgPool2d, IntegerMaxPool2d, IntegerNet, QuantizeInput
 from tinyopt.nn.layers import at_least_one
 from tinyopt.nn.module import Module
 from tinyopt.ops.conv import pair
 from tinyopt.tensor import OPS, Tensor
+
+SUM_STEPS = 2**22  # of an accumulator of `IntegerAdd`, in one step of the coarser side
 
 
 class _Product(Module):
@@ -51,6 +55,10 @@ class _Product(Module):
             acc = self.product(Tensor._from_op(part), weight, bias).data.astype(np.int32)
             total = acc if total is None else total + acc
         return Tensor._from_op(total)
+
+    def macs(self, shape):
+        """Multiply-adds for an output of this shape: what `measure.summary` counts."""
+        return math.prod(shape) * math.prod(self.weight.shape[1:])
 
     def prepare(self):
         """[(input channels, weight, bias or None)]: what is multiplied at once; anew when the buffers have changed."""
@@ -142,63 +150,52 @@ class Requantize(Module):
 
     def forward(self, x):
         check_type(self, x, np.int32)
-        _check_channels(self, x)
+        if x.ndim < 2 or self.channels not in (1, x.shape[1]):
+            raise ShapeError(f"Requantize({self.channels}) needs (N, {self.channels}, ...); got {x.shape}")
         if not _same(self._known, (self.multiplier, self.shift)):
-            rows = channel_rows(self.multiplier[np.newaxis], self.shift, None, x.shape[1])
-            self._known = self.multiplier, self.shift, rows
-        return Tensor._from_op(requantize_sum([x.data], self._known[-1], self.zero_point, relu=self.relu))
+            self._known = self.multiplier, self.shift, channel_rows(self.multiplier, self.shift, x.shape[1])
+        return Tensor._from_op(requantize_rows(x.data, self._known[-1], self.zero_point, relu=self.relu))
 
     def config(self):
         return {"channels": self.channels, "relu": self.relu}
 
 
 class IntegerAdd(Module):
-    """A residual sum: two arrays on different lines, each brought onto the line of the sum, rounded once.
+    """A residual sum: two int8 arrays on different lines, added on one fine line.
 
-        q = clip(round((multiplier₀ · (a − zero_point₀) + multiplier₁ · (b − zero_point₁)) / 2^shift) + zero_point)
+        acc = multiplier₀ · (a − zero_point₀) + multiplier₁ · (b − zero_point₁)
 
-    A side may be int8, or the int32 accumulators of a layer that nothing else reads: those need no rounding of
-    their own on the way, and their zero point is 0.
+    A multiplier says how many steps of the accumulator one step of its side is; the coarser side has 2²², so the
+    sides' scales are kept to 22 bits. |q − zero_point| ≤ 255, so |acc| ≤ 2 · 255 · 2²² < 2³¹: nothing is rounded and
+    nothing saturates here. The `Requantize` that follows rounds, once.
 
-    Shapes: a, b (N, channels, ...), alike, int8 or int32 -> q, same shape, int8; multiplier (2, channels), int32 (30
-            bits); shift (channels,), int8; zero_points (2,), zero_point (), int32; channels may be 1 for all.
-    Raises: DtypeError for other types; ShapeError for other shapes.
-    Source: Jacob et al. (2018), arXiv:1712.05877, Appendix A.2. Differs: gemmlowp rounds each rescaled side, and their
-            sum; here the products are added in int64 and rounded once.
+    Shapes: a, b (N, ...), alike, int8 -> acc, same shape, int32; multiplier (2,), int32, in 0 .. 2²²; zero_points
+            (2,), int32.
+    Raises: DtypeError for anything but int8; ShapeError for other shapes.
+    Source: Jacob et al. (2018), arXiv:1712.05877, Appendix A.2. Differs: gemmlowp shifts both sides left by 20 and
+            rounds each where it is rescaled; here a product of integers brings both to the same line, exactly.
     """
 
-    buffers = ("multiplier", "shift", "zero_points", "zero_point")
+    buffers = ("multiplier", "zero_points")
 
-    def __init__(self, channels=1, relu=False):
-        at_least_one(channels=channels)
-        self.channels, self.relu, self._known = channels, relu, ()
-        self.multiplier, self.shift = np.full((2, channels), 2**29, np.int32), np.full(channels, 31, np.int8)
-        self.zero_points, self.zero_point = np.zeros(2, np.int32), np.zeros((), np.int32)
+    def __init__(self):
+        self.multiplier, self.zero_points = np.full(2, SUM_STEPS, np.int32), np.zeros(2, np.int32)
 
     def forward(self, a, b):
         for x in (a, b):
-            check_type(self, x, np.int8, np.int32)
-            _check_channels(self, x)
+            check_type(self, x, np.int8)
         if a.shape != b.shape:
             raise ShapeError(f"IntegerAdd adds arrays of one shape; got {a.shape} and {b.shape}")
-        source = self.multiplier, self.shift, self.zero_points
-        if not _same(self._known, source):
-            self._known = *source, channel_rows(*source, a.shape[1])
-        return Tensor._from_op(requantize_sum([a.data, b.data], self._known[-1], self.zero_point, relu=self.relu))
-
-    def config(self):
-        return {"channels": self.channels, "relu": self.relu}
+        acc = np.multiply(a.data, self.multiplier[0], dtype=np.int32)
+        acc += np.multiply(b.data, self.multiplier[1], dtype=np.int32)
+        acc -= (self.multiplier * self.zero_points).sum(dtype=np.int32)
+        return Tensor._from_op(acc)
 
 
 LAYERS = (
     Dequantize, IntegerAdd, IntegerAvgPool2d, IntegerConv2d, IntegerLinear, IntegerMaxPool2d, IntegerNet, QuantizeInput,
     Requantize,
 )  # fmt: skip
-
-
-def _check_channels(layer, x):
-    if x.ndim < 2 or layer.channels not in (1, x.shape[1]):
-        raise ShapeError(f"{type(layer).__name__}({layer.channels}) needs (N, {layer.channels}, ...); got {x.shape}")
 
 
 def _same(known, arrays):

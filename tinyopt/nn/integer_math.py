@@ -61,41 +61,27 @@ def requantize(acc, multiplier, shift, zero_point, *, relu=False):
     Differs: gemmlowp's `SaturatingRoundingDoublingHighMul` rounds the product to 32 bits first and then once
             more, at the shift; here there is one rounding, so q is the nearest integer to acc · factor.
     """
-    rows = channel_rows(multiplier[np.newaxis], shift, None, acc.shape[1])
-    return requantize_sum([acc], rows, zero_point, relu=relu)
+    return requantize_rows(acc, channel_rows(multiplier, shift, acc.shape[1]), zero_point, relu=relu)
 
 
-def requantize_sum(values, rows, zero_point, *, relu=False):
-    """`requantize` for a sum of several arrays, each with its own factor and zero point, rounded once.
-
-        p = Σ over k of  multiplier_k · (value_k − zero_point_k)        then as `requantize`
-
-    Shapes: values, arrays (N, C, ...) of int8 or int32, all alike; rows, as `channel_rows` makes them -> q, int8.
-    """
-    axes = (0, *range(2, values[0].ndim), 1)  # (N, ..., C)
-    last = [value.transpose(axes) for value in values]
-    flat = [(v if v.flags.c_contiguous else v.copy(order="C")).reshape(-1) for v in last]
-    q, size = np.empty_like(flat[0], dtype=np.int8), len(rows[-1])
+def requantize_rows(acc, rows, zero_point, *, relu=False):
+    """`requantize`, with its factors as `channel_rows` makes them: a layer keeps those from call to call."""
+    last = acc.transpose(0, *range(2, acc.ndim), 1)  # (N, ..., C)
+    flat = (last if last.flags.c_contiguous else last.copy(order="C")).reshape(-1)
+    q, size = np.empty_like(flat, dtype=np.int8), len(rows[0])
     p, t, r = (np.empty_like(q, shape=min(size, len(q)), dtype=dtype) for dtype in (np.int64, np.int64, np.int32))
     for start in range(0, len(q), size):  # a block that stays in the cache
         n = min(size, len(q) - start)
-        block, cut = slice(start, start + n), [row if row is None else row[:n] for row in rows[1:]]
-        multipliers = [row[:n] for row in rows[0]]
-        _requantize_block([v[block] for v in flat], p[:n], t[:n], r[:n], multipliers, *cut, zero_point, relu)
-        q[block] = r[:n]
-    return q.reshape(last[0].shape).transpose(0, len(axes) - 1, *range(1, len(axes) - 1))
+        cut = [row[:n] for row in rows]
+        _requantize_block(flat[start : start + n], p[:n], t[:n], r[:n], *cut, zero_point, relu)
+        q[start : start + n] = r[:n]
+    return q.reshape(last.shape).transpose(0, last.ndim - 1, *range(1, last.ndim - 1))
 
 
-def _requantize_block(values, p, t, r, multipliers, offset, half, shift, zero_point, relu):
+def _requantize_block(acc, p, t, r, multiplier, half, shift, zero_point, relu):
     """The formula of `requantize`; the result is left in r. p, t and r are there to be written to."""
-    p[...] = values[0]
-    p *= multipliers[0]
-    for value, multiplier in zip(values[1:], multipliers[1:]):
-        t[...] = value
-        t *= multiplier
-        p += t
-    if offset is not None:
-        p -= offset
+    p[...] = acc
+    p *= multiplier
     if not relu:
         p += np.right_shift(p, 63, out=t)  # −1 where negative, else 0
     p += half
@@ -106,19 +92,16 @@ def _requantize_block(values, p, t, r, multipliers, offset, half, shift, zero_po
     r += zero_point
 
 
-def channel_rows(multipliers, shift, zero_points, n_channels):
-    """What `requantize_sum` reads of each channel, repeated: NumPy is slow at broadcasting along few channels.
+def channel_rows(multiplier, shift, n_channels):
+    """What `requantize_rows` reads of each channel, repeated: NumPy is slow at broadcasting along few channels.
 
-    Shapes: multipliers (k, C) or (k, 1), and shift alike; zero_points (k,), or None for zeros -> [k multipliers],
-            their share Σ multiplier · zero point, or None, a half, the shift: int64 (m · n_channels,),
-            about as long as a block in the cache.
+    Shapes: multiplier and shift (C,) or (1,) -> the multiplier, a half, the shift: int64 (m · n_channels,), about as
+            long as a block in the cache.
     """
     times = max(1, backend.device_of(shift).chunk_bytes // 64 // n_channels)  # 16,384 numbers on the host
     times = times if len(shift) == n_channels else times * n_channels
-    multipliers, shift = multipliers.astype(np.int64), shift.astype(np.int64)
-    offset = None if zero_points is None else (multipliers * zero_points[:, np.newaxis]).sum(axis=0)
-    rows = [None if row is None else np.tile(row, times) for row in (offset, 1 << (shift - 1), shift)]
-    return [np.tile(multipliers[k], times) for k in range(len(multipliers))], *rows
+    multiplier, shift = multiplier.astype(np.int64), shift.astype(np.int64)
+    return [np.tile(row, times) for row in (multiplier, 1 << (shift - 1), shift)]
 
 
 def exact_parts(weight, bias):

@@ -4,6 +4,8 @@ Start with these three: `sign_linear`, the rule; `BinaryLinear`, the layer; `cod
 makes in inference. `compress.binary.binarize_inputs` puts it into a model.
 """
 
+import math
+
 import numpy as np
 
 from tinyopt.autograd import is_grad_enabled
@@ -82,6 +84,10 @@ class BinaryLinear(Linear):
         on_host = isinstance(self.weight.data, np.ndarray)
         product = self.by_floats if is_grad_enabled() or not on_host else self.by_counting
         return sign_linear(x, self.weight, self.bias, product=product)
+
+    def macs(self, shape):
+        """Multiply-adds for an output of this shape, which are counts of bits here: what `measure.summary` counts."""
+        return math.prod(shape) * self.in_features
 
     def planes(self):
         """Where the weight is positive and where it is negative, Booleans (D_out, D_in); and its view."""

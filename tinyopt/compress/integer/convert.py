@@ -100,16 +100,14 @@ class _Builder:
     def add(self, group):
         """The layers of one group."""
         sources, lines = ([known[value] for value in group.sources] for known in (self.places, self.lines))
-        if group.kind == "add":
-            self.add_sum(group, sources, lines)
-        elif group.kind in MAKERS:
+        if group.kind in MAKERS:
             last = group.value == self.output and not (self.readers[group.value] or group.relu or group.line)
-            layer, steps = MAKERS[group.kind](group, lines[0], last)
+            layer, steps = MAKERS[group.kind](group, lines, last)
             self.place(group.name, layer, sources, group.value)
             for name, settings in group.pools:
                 self.place(name, integer.IntegerMaxPool2d(**settings), [self.places[group.value]], group.value)
-            if last or group.summed:
-                self.lines[group.value] = steps[0] if last else steps, 0  # int32 accumulators, whose line has no offset
+            if last:
+                self.lines[group.value] = steps[0], 0  # int32 accumulators, whose line has no offset
             else:
                 self.requantize(group, steps)
         else:
@@ -126,17 +124,6 @@ class _Builder:
         before = self.places[group.value]
         self.place(f"{before}_requantize", layer, [before], group.value)
 
-    def add_sum(self, group, sources, lines):
-        """A residual sum: one shift for both sides, from the larger factor."""
-        steps = np.stack(np.broadcast_arrays(*(np.atleast_1d(scale) for scale, _ in lines)))  # (2, C) or (2, 1)
-        layer = integer.IntegerAdd(steps.shape[1], group.relu)
-        self.line(group.value, layer, group.line or self.seen[group.value], finest=2 * float(steps.max()))
-        factors = steps / self.lines[group.value][0]
-        _, layer.shift = fixed_point(factors.max(axis=0), bits=30)
-        layer.multiplier = np.minimum(np.rint(np.ldexp(factors, layer.shift)), 2**30 - 1).astype(np.int32)
-        layer.zero_points = np.array([zero_point for _, zero_point in lines], np.int32)
-        self.place(group.name, layer, sources, group.value)
-
     def net(self):
         """The network, with the floats' scale at its end."""
         layer = integer.Dequantize()
@@ -146,20 +133,28 @@ class _Builder:
         return integer.IntegerNet(self.wires, **self.layers).eval()
 
 
-# Each makes a layer for a group, and says what 1 of its accumulators stands for: from the line (scale, zero point) of
+# Each makes a layer for a group, and says what 1 of its accumulators stands for: from the lines (scale, zero point) of
 # what it reads, and whether it is the last one.
 
 
-def _linear(group, line, last):
+def _add(group, lines, last):
+    layer, scales = integer.IntegerAdd(), np.array([scale for scale, _ in lines])
+    step = scales.max() / integer.SUM_STEPS
+    layer.multiplier = np.rint(scales / step).astype(np.int32)
+    layer.zero_points = np.array([zero_point for _, zero_point in lines], np.int32)
+    return layer, np.array([step])
+
+
+def _linear(group, lines, last):
     layer = integer.IntegerLinear(*reversed(group.weight.shape))
-    return layer, _fill(layer, group, line, last)
+    return layer, _fill(layer, group, *lines, last)
 
 
-def _conv2d(group, line, last):
+def _conv2d(group, lines, last):
     n_out, c_group, *kernel = group.weight.shape
     settings = {"groups": 1, **group.settings}
     layer = integer.IntegerConv2d(c_group * settings["groups"], n_out, tuple(kernel), **settings)
-    return layer, _fill(layer, group, line, last)
+    return layer, _fill(layer, group, *lines, last)
 
 
 def _fill(layer, group, line, last):
@@ -168,10 +163,10 @@ def _fill(layer, group, line, last):
     return line[0] * scale
 
 
-def _avg_pool2d(group, line, last):
-    layer = integer.IntegerAvgPool2d(**group.settings)
+def _avg_pool2d(group, lines, last):
+    layer, (line,) = integer.IntegerAvgPool2d(**group.settings), lines
     layer.zero_point = np.array(line[1], np.int32)
     return layer, np.array([line[0] / math.prod(layer.kernel_size)])
 
 
-MAKERS = {"avg_pool2d": _avg_pool2d, "conv2d": _conv2d, "linear": _linear, "sparse_linear": _linear}
+MAKERS = {"add": _add, "avg_pool2d": _avg_pool2d, "conv2d": _conv2d, "linear": _linear, "sparse_linear": _linear}

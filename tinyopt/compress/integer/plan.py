@@ -30,7 +30,6 @@ class Group:
     weight, bias   float64 arrays with norms folded in; bias may be None
     pools    [(name, settings)] of the max poolings of its accumulators; `relu`, True if it ends with one
     line     a range (low, high) that the model itself sets for its value, or None
-    summed   True if only a sum reads its accumulators, which then takes them as they are
     """
 
     name: str
@@ -43,12 +42,11 @@ class Group:
     pools: list = dataclasses.field(default_factory=list)
     relu: bool = False
     line: tuple | None = None
-    summed: bool = False
 
     @property
     def rescales(self):
         """True if a new line is laid for its value; a max pooling of int8 and a flattening keep what they read."""
-        return self.kind in STARTS and not self.summed
+        return self.kind in STARTS
 
 
 def plan(model, run):
@@ -65,9 +63,6 @@ def plan(model, run):
             RULES.get(step.kind, _unknown)(walk, step)
     if run.outputs[0] not in walk.makers:
         raise ValueError("the model computes nothing from its input that an integer network could compute")
-    for group in walk.groups.values():
-        for value in group.sources if group.kind == "add" else ():
-            walk.pass_on(value)
     return list(walk.groups.values())
 
 
@@ -101,12 +96,6 @@ class _Walk:
         self.makers[step.output] = group
         return group
 
-    def pass_on(self, value):
-        """A sum takes this value as int32, if it is accumulators that nothing else reads."""
-        group = self.makers.get(value)
-        if group is not None and group.kind in STARTS and group.kind != "add" and not group.relu and group.line is None:
-            group.summed = len(self.run.consumers(value)) == 1 and value not in self.run.outputs
-
     def array(self, step, value, what):
         """A parameter as the layers see it, through its views, in float64."""
         if value is None:
@@ -126,6 +115,13 @@ def _product(walk, step):
         refuse(walk.model, step, f"it is applied to {x.shape}, and the integer version takes (N, D). Flatten first")
     arrays = walk.array(step, weight, "weight"), walk.array(step, bias, "bias")
     walk.start(step, (x,), weight=arrays[0], bias=arrays[1])
+
+
+def _add(walk, step):
+    walk.start(step, step.inputs)
+    first, second = (value.shape for value in step.inputs)
+    if first != second:
+        refuse(walk.model, step, f"it adds {first} and {second}, and the integer version broadcasts nothing")
 
 
 def _norm(walk, step):
@@ -148,8 +144,7 @@ def _relu(walk, step):
 
 
 def _max_pool(walk, step):
-    group = walk.makers.get(step.inputs[0])
-    group = walk.extend(step) if group is None or group.kind != "add" else None  # a sum makes int8 at once
+    group = walk.extend(step)
     if group is not None:
         group.pools.append((step.name or f"{group.name}_pool", step.settings))
     else:
@@ -189,7 +184,7 @@ def refuse(model, step, why):
 
 
 RULES = {
-    "add": lambda walk, step: walk.start(step, step.inputs),
+    "add": _add,
     "avg_pool2d": lambda walk, step: walk.start(step, step.inputs),
     "batch_norm": _norm,
     "conv2d": _product,

@@ -80,13 +80,20 @@ def _framed(x, padding, number):
     return np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=number)
 
 
-def _rescaled(values, multipliers, shift, zero_points, layer):
-    """q of every place, from one or two arrays of accumulators."""
-    q, n_known = np.zeros(values[0].shape, np.int64), len(shift)
+def add(a, b, multipliers, zero_points):
+    """acc = Σ over both sides of  multiplier · (q − zero_point), place by place."""
+    acc, sides = np.zeros(a.shape, np.int64), list(zip((a, b), multipliers, zero_points))
+    for place in np.ndindex(*acc.shape):
+        acc[place] = sum(multiplier * (int(q[place]) - zero_point) for q, multiplier, zero_point in sides)
+    return acc
+
+
+def _requantized(acc, layer, multiplier, shift, zero_point):
+    """q of every place."""
+    q = np.zeros(acc.shape, np.int64)
     for place in np.ndindex(*q.shape):
-        c = place[1] if n_known > 1 else 0
-        parts = [int(m[c]) * (int(v[place]) - z) for v, m, z in zip(values, multipliers, zero_points)]
-        q[place] = requantize(sum(parts), 1, int(shift[c]), int(layer.zero_point), relu=layer.relu)
+        c = place[1] if len(shift) > 1 else 0
+        q[place] = requantize(int(acc[place]), int(multiplier[c]), int(shift[c]), int(zero_point), relu=layer.relu)
     return q
 
 
@@ -108,10 +115,8 @@ LAYERS = {
     integer.IntegerAvgPool2d: lambda layer, b, x: _pooled(
         x, layer, int(b["zero_point"]), lambda numbers: sum(number - int(b["zero_point"]) for number in numbers)
     ),
-    integer.Requantize: lambda layer, b, x: _rescaled([x], [b["multiplier"]], b["shift"], [0], layer),
-    integer.IntegerAdd: lambda layer, b, *x: _rescaled(
-        x, b["multiplier"], b["shift"], b["zero_points"].tolist(), layer
-    ),
+    integer.Requantize: lambda layer, b, x: _requantized(x, layer, **b),
+    integer.IntegerAdd: lambda layer, b, *x: add(*x, b["multiplier"].tolist(), b["zero_points"].tolist()),
     nn.Flatten: lambda layer, b, x: x.reshape(len(x), -1),
 }
 

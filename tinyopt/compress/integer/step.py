@@ -12,7 +12,7 @@ def step_through(net, image, layer, index):
     """Print how one output of a layer comes about: its accumulator, multiplier, shift and clamp.
 
     For a layer with weights, the accumulator is summed up from its products, and then requantized as the `Requantize`
-    does that follows. For a `Requantize` or an `IntegerAdd`, what it reads is rescaled.
+    does that follows; so is a sum. For a `Requantize`, what it reads is rescaled.
 
     Shapes: image, one image of the network's input (C, H, W) or (1, C, H, W); layer, its name in the network; index,
             the output's place without the batch, such as (channel, row, column), or (unit,).
@@ -30,16 +30,19 @@ def step_through(net, image, layer, index):
     if len(index) != len(shape) or not all(0 <= i < n for i, n in zip(index, shape)):
         raise IndexError(f"{layer} makes {shape} of one image; there is no place {index} in it")
     lines = [f"{layer} ({type(module).__name__}), output {index}"]
-    if isinstance(module, (integer.Requantize, integer.IntegerAdd)):
-        number = _rescale(lines, module, [int(x[index]) for x in inputs], index[0])
-    elif isinstance(module, (integer.IntegerLinear, integer.IntegerConv2d)):
-        number = _accumulate(lines, module, inputs[0], index)
+    if isinstance(module, integer.Requantize):
+        number = _rescale(lines, module, int(inputs[0][index]), index[0])
+    elif isinstance(module, (integer.IntegerLinear, integer.IntegerConv2d, integer.IntegerAdd)):
+        if isinstance(module, integer.IntegerAdd):
+            number = _add(lines, module, [int(x[index]) for x in inputs])
+        else:
+            number = _accumulate(lines, module, inputs[0], index)
         after, pooled = _what_follows(net, layer)
         if pooled:
             lines.append(f"  if it is the largest of its window in {pooled}:")
         if isinstance(net.layers.get(after), integer.Requantize):
             lines.append(f"  {after}:")
-            number = _rescale(lines, net.layers[after], [number], index[0])
+            number = _rescale(lines, net.layers[after], number, index[0])
     else:
         raise TypeError(f"{layer} is a {type(module).__name__}, which has no accumulators. Name a layer with weights, "
                         "a Requantize or an IntegerAdd")  # fmt: skip
@@ -54,12 +57,12 @@ def _accumulate(lines, module, x, index):
         x = _window(module, x, index)
     pairs = list(zip(weight.ravel().tolist(), x.ravel().tolist()))
     products, bias = sum(w * number for w, number in pairs), int(backend.to_host(module.bias)[index[0]])
-    shown = " + ".join(f"({w})·({number})" for w, number in pairs[:3])
+    shown = " + ".join(f"{_signed(w)}·{_signed(number)}" for w, number in pairs[:3])
     zero_point = int(module.zero_point)
     share = -zero_point * sum(w for w, _ in pairs)
     lines.append(f"  products     {shown}{' + …' if len(pairs) > 3 else ''} = {products}   ({len(pairs)} of them)")
-    lines.append(f"  bias         {bias}   (with −({zero_point}) · Σ w = {share} in it)")
-    lines.append(f"  accumulator  {products} + {bias} = {products + bias}")
+    lines.append(f"  bias         {bias}   (with −{_signed(zero_point)} · Σ w = {share} in it)")
+    lines.append(f"  accumulator  {products} + {_signed(bias)} = {products + bias}")
     return products + bias
 
 
@@ -73,26 +76,40 @@ def _window(module, x, index):
     return padded[first : first + c_group, rows, columns]
 
 
-def _rescale(lines, module, numbers, channel):
-    """Accumulators to an int8, each step a line."""
-    multipliers = backend.to_host(module.multiplier).reshape(len(numbers), -1)
-    channel = channel if multipliers.shape[1] > 1 else 0
-    zero_points = getattr(module, "zero_points", None)
-    zero_points = [0] * len(numbers) if zero_points is None else backend.to_host(zero_points).tolist()
-    shift, zero_point = int(backend.to_host(module.shift)[channel]), int(module.zero_point)
-    total = 0
-    for number, row, own in zip(numbers, multipliers.tolist(), zero_points):
-        product = row[channel] * (number - own)
-        minus = f" − ({own})" if own else ""
-        lines.append(f"  multiplier   ({number}{minus}) · {row[channel]} = {product}")
-        total += product
-    rounded = round_shift(total, shift)
+def _add(lines, module, numbers):
+    """Two sides of a sum, each brought to the steps of the accumulator."""
+    multipliers, zero_points = (backend.to_host(a).tolist() for a in (module.multiplier, module.zero_points))
+    parts = []
+    for number, multiplier, zero_point in zip(numbers, multipliers, zero_points):
+        parts.append(multiplier * (number - zero_point))
+        lines.append(f"  a side       {multiplier} · ({_minus(number, zero_point)}) = {parts[-1]}")
+    lines.append(f"  accumulator  {parts[0]} + {_signed(parts[1])} = {sum(parts)}")
+    return sum(parts)
+
+
+def _rescale(lines, module, number, channel):
+    """An accumulator to an int8, each step a line."""
+    multiplier, shift = (backend.to_host(a) for a in (module.multiplier, module.shift))
+    channel = channel if len(shift) > 1 else 0
+    multiplier, shift, zero_point = int(multiplier[channel]), int(shift[channel]), int(module.zero_point)
+    product = number * multiplier
+    rounded = round_shift(product, shift)
     low = zero_point if module.relu else -128
     q = min(max(rounded + zero_point, low), 127)
-    lines.append(f"  shift        {total} / 2^{shift} = {total / 2**shift:.4f}, rounded half away from zero: {rounded}")
-    lines.append(f"  zero point   {rounded} + ({zero_point}) = {rounded + zero_point}")
+    lines.append(f"  multiplier   {number} · {multiplier} = {product}")
+    lines.append(f"  shift        {product} / 2^{shift} = {product / 2**shift:.4f}, rounded half away from zero: {rounded}")
+    lines.append(f"  zero point   {rounded} + {_signed(zero_point)} = {rounded + zero_point}")
     lines.append(f"  clamp        to {low} … 127{' (the ReLU)' if module.relu else ''}: {q}")
     return q
+
+
+def _signed(number):
+    """A number as it stands after a sign or a dot: in brackets if it is negative."""
+    return f"({number})" if number < 0 else str(number)
+
+
+def _minus(number, other):
+    return f"{number} − {_signed(other)}" if other else str(number)
 
 
 def _what_follows(net, name):
