@@ -292,6 +292,8 @@ def test_a_sum_that_broadcasts_is_refused():
 
 def test_inputs_that_cannot_calibrate():
     model, x = dense(nn.ReLU()), RNG.random((4, 4), dtype=np.float32)
+    with pytest.raises(TypeError, match="an array, or a part such as data.train; got 8"):
+        integerize(model, 8)
     with pytest.raises(ValueError, match="calibration needs examples"):
         integerize(model, x[:0])
     for wrong in (np.nan, np.inf):

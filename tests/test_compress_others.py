@@ -151,7 +151,7 @@ def test_kmeans_refuses_no_numbers_nan_and_unknown_starts():
     for values in (np.ones(0), np.array([np.nan]), np.ones((2, 2))):
         with pytest.raises(ValueError, match="row of finite numbers"):
             compress.kmeans(values, 2)
-    with pytest.raises(ValueError, match="'linear', 'density' or 'random'"):
+    with pytest.raises(ValueError, match="'linear', 'density', 'random' or 'k-means\\+\\+'"):
         compress.kmeans(np.arange(3.0), 2, start="best")
     with pytest.raises(ValueError, match="fc9"):
         compress.share(models.lenet_300_100(image_size=8), {"fc9": 2})

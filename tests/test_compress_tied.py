@@ -8,8 +8,9 @@ import pytest
 
 import tinyopt
 from tinyopt import Tensor, compress, files, nn, optim
+from tinyopt.compress.hashed import hash_weights
 from tinyopt.compress.tied import tie
-from tinyopt.errors import DtypeError
+from tinyopt.errors import DtypeError, FormatError
 from tinyopt.losses import cross_entropy
 from tinyopt.nn.tied import Embedding, Repeat, tied_names
 
@@ -106,17 +107,77 @@ def test_an_embedding_is_a_linear_map_of_one_hot_rows():
 
 
 def test_a_file_holds_a_tied_weight_once(tmp_path):
+    def of_weights():
+        return sum(n for _, kind, _, n in files.ledger(path) if kind != "file")
+
     path, model = tmp_path / "m.tiny", Net()
-    whole = tinyopt.save(model, path)
+    whole, numbers = tinyopt.save(model, path), of_weights()
     tie(model, "embed.weight", "head.weight")
     n_bytes = tinyopt.save(model, path)
-    assert n_bytes == os.path.getsize(path) < whole - 7 * 4 * 4
+    assert n_bytes == os.path.getsize(path) < whole and of_weights() == numbers - 7 * 4 * 4
     names = [name for name, *_ in files.ledger(path)]
     assert names.count("embed.weight") == 1 and "head.weight" not in names
-    fresh = Net(rng=5)
-    tie(fresh, "embed.weight", "head.weight")
-    loaded = tinyopt.load(path, into=fresh)
-    assert (loaded(WORDS).data == model(WORDS).data).all() and loaded.head.weight is loaded.embed.weight
+    for fresh in (Net(rng=5), Net(rng=5)):
+        loaded = tinyopt.load(path, into=fresh)  # whose own weights are tied by this
+        assert (loaded(WORDS).data == model(WORDS).data).all() and loaded.head.weight is loaded.embed.weight
+        tie(fresh, "embed.weight", "head.weight")  # once more changes nothing
+
+
+COMPRESS = {
+    "as it is": lambda model: None,
+    "pruned": lambda model: compress.prune(model, 0.5),
+    "shared": lambda model: compress.share(model, 4),
+    "shared in bands": lambda model: compress.share(model, 3, groups=2),
+    "quantized": lambda model: compress.quantize(model, 4),
+    "hashed": lambda model: hash_weights(model, 4, rng=0),
+    "pruned and shared": lambda model: (compress.prune(model, 0.5, scope="layer"), compress.share(model, 3)),
+}
+
+
+@pytest.mark.parametrize("how", COMPRESS)
+def test_a_tied_model_comes_back_tied_from_its_file_alone(how, tmp_path):
+    path, model = tmp_path / "m.tiny", three()
+    COMPRESS[how](model)
+    apart = tinyopt.save(model, path)
+    model = three()
+    tie(model, "b0", "b1", "b2")
+    COMPRESS[how](model)
+    n_bytes = tinyopt.save(model.eval(), path)
+    loaded = tinyopt.load(path)
+    assert tied_names(loaded) == {f"b{i}.{part}": f"b0.{part}" for i in (1, 2) for part in ("weight", "bias")}
+    assert all(loaded[name].weight is loaded["b0"].weight for name in ("b1", "b2"))
+    assert [type(v) for v in loaded["b2"].weight.views] == [type(v) for v in model["b0"].weight.views]
+    assert (loaded(X).data == model(X).data).all()
+    rows = files.ledger(path)
+    assert sum(n for *_, n in rows) == os.path.getsize(path) == n_bytes < apart
+    assert {name for name, kind, *_ in rows if kind != "file"} == {f"{b}.{p}" for b in ("b0", "out") for p in ("weight", "bias")}
+    (loaded(X) ** 2).sum().backward()
+    (model(X) ** 2).sum().backward()
+    np.testing.assert_array_equal(loaded["b0"].weight.grad, model["b0"].weight.grad)  # the sum over all three places
+    assert tinyopt.save(loaded, path) == n_bytes
+
+
+def test_a_layer_that_stands_at_two_places_comes_back_as_one_set_of_weights(tmp_path):
+    block = nn.Linear(4, 4, rng=0)
+    model = nn.Sequential(a=block, act=nn.ReLU(), b=block).eval()
+    tinyopt.save(model, tmp_path / "m.tiny")
+    loaded = tinyopt.load(tmp_path / "m.tiny")
+    assert loaded["a"].weight is loaded["b"].weight and (loaded(X).data == model(X).data).all()
+
+
+def test_a_tied_file_that_does_not_fit_leaves_the_model_as_it_was(tmp_path):
+    path, model = tmp_path / "m.tiny", three()
+    tie(model, "b0", "b1")
+    tinyopt.save(model, path)
+    other = nn.Sequential(b0=nn.Linear(4, 4, rng=0), b1=nn.Linear(4, 4, bias=False, rng=1))
+    with pytest.raises(FormatError, match="b1.bias and b0.bias are one parameter, and here they are not two of one shape"):
+        tinyopt.load(path, into=other)
+    wide = nn.Sequential(b0=nn.Linear(4, 4, rng=0), b1=nn.Linear(4, 4, rng=1), b2=nn.Linear(4, 4, rng=2),
+                         out=nn.Linear(4, 9, rng=3))  # fmt: skip
+    with pytest.raises(FormatError, match="out.weight is .2, 4., should be .9, 4."):
+        tinyopt.load(path, into=wide)
+    for net in (other, wide):
+        assert tied_names(net) == {} and net["b0"].weight is not net["b1"].weight
 
 
 def test_a_repeated_block_is_rebuilt_from_its_file(tmp_path, monkeypatch):

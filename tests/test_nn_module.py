@@ -228,11 +228,20 @@ BROKEN = [
     (lambda s: {**s, "x": X, "first.bias": X}, "unexpected: x | of another shape: first.bias is (5, 4)"),
     (lambda s: {**s, KEEP: np.ones((4, 3), bool)}, "mask for a weight of shape (3, 4)"),
     (lambda s: {**s, KEEP: np.ones((3, 4))}, "a mask holds Booleans"),
-    (lambda s: {**s, LABELS: np.zeros((2, 2), int)}, "labels is (2, 2), should be (3, 3)"),
+    (lambda s: {**s, LABELS: np.zeros((2, 2), int)}, "named.a.weight is (2, 2), should be (3, 3)"),
     (lambda s: {**s, LABELS: np.full((3, 3), 4)}, "labels must lie in [0, 4), one for each centroid"),
     (lambda s: {**s, "scale.views.twist.angle": np.ones(3)}, "scale.views.twist is no kind of view"),
     (lambda s: without(s, SCALE), "many.0.weight.views.quantize needs bits, high, low, scale"),
 ]
+
+
+def test_shared_weights_of_another_shape_do_not_fit():
+    for view in (nn.Hashed((2, 9), 3, True), nn.GroupedCodebook(np.repeat([[0], [1]], 9, axis=1), 2)):
+        shared, model = nn.Linear(9, 2, bias=False, rng=0), nn.Linear(3, 6, bias=False, rng=0)
+        shared.weight.data = shared.weight.data[0, :2]
+        shared.weight.attach(view)
+        with pytest.raises(KeyError, match=r"weight is \(2, 9\), should be \(6, 3\)"):
+            model.load_state_dict(shared.state_dict())
 
 
 @pytest.mark.parametrize("change, sentence", BROKEN)

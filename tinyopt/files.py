@@ -9,6 +9,10 @@
     Binary                   binary: 1 bit a number, and scales
     Hashed                   hashed: the shared values and a seed; labels are computed, never stored
     Ternary                  ternary: 1.6 bits a number, five in a byte, and scales
+    GroupedCodebook          codebooks: one for each band of rows, and a label for each number
+
+A parameter that stands at several places (`compress.tied`) is stored once, under its first name; the file says which
+other names it has, and `load` makes one parameter of them again.
 
 Start with `save` and `load`; each kind of storage is a class in `storage/`. The size of a model is the size of this
 file, `os.path.getsize(path)`; `ledger` says which tensor took which bytes, and they add up to it. The
@@ -19,6 +23,7 @@ import numpy as np
 
 from tinyopt import backend, codec, nn
 from tinyopt.errors import FormatError
+from tinyopt.nn.tied import places, tied_names
 from tinyopt.storage import pack, plain, unpack
 
 
@@ -46,7 +51,9 @@ def save(model, path, *, coding="packed", notes=None):
         array = backend.to_host(array)
         tensors[name] = [list(array.shape), [["dense", {"dtype": plain(array).dtype.str}]]]
         blobs[f"{name}/values"] = plain(array).tobytes()
-    header = {"model": _describe(model), "tensors": tensors, **({"notes": notes} if notes else {})}
+    tied = tied_names(model)
+    more = {"tied": tied} if tied else {}
+    header = {"model": _describe(model), "tensors": tensors, **more, **({"notes": notes} if notes else {})}
     return codec.write_container(path, header, blobs)
 
 
@@ -55,7 +62,7 @@ def load(path, into=None, device="cpu"):
 
     A model of your own classes cannot be rebuilt from a file without code: pass an instance, and its
     weights and views are replaced: `load(path, into=MyNet())`. If layers of it were replaced before it was
-    saved (low rank), replace them in the instance first.
+    saved (low rank), replace them in the instance first. Weights that were tied are tied in it.
 
     Raises: FileNotFoundError; FormatError for a damaged, foreign, newer or other model's file; TypeError for no model.
     """
@@ -68,7 +75,13 @@ def load(path, into=None, device="cpu"):
     if into is None and len(tree) == 1:
         raise FormatError(f"{path} holds a {tree[0]}, which is not tinyopt's own: load(path, into={tree[0]}(...))")
     model = _build(tree) if into is None else into
-    _fill(model, header["tensors"], blobs, path)
+    before = _tie(model, header.get("tied", {}), path)
+    try:
+        _fill(model, header["tensors"], blobs, path)
+    except Exception:
+        for module, attribute, parameter in before:
+            setattr(module, attribute, parameter)
+        raise
     return model.to(device).eval()
 
 
@@ -114,9 +127,29 @@ def _build(tree):
     kind, config, children = tree
     if kind not in nn.LAYERS:
         raise FormatError(f"the file holds a layer {kind!r}, which this tinyopt does not know. Update tinyopt")
-    inner = [(name, child) for name, child in children.items() if (kind, name) != ("Residual", "add")]  # makes its own
-    children = {name: _build(child) for name, child in inner}
-    return nn.LAYERS[kind](**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}, **children)
+    children = {name: _build(child) for name, child in children.items()}
+    add = {"add": children.pop("add")} if kind == "Residual" else {}  # it makes its own, which may have been replaced
+    layer = nn.LAYERS[kind](**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}, **children)
+    vars(layer).update(add)
+    return layer
+
+
+def _tie(model, tied, path):
+    """Let places have one parameter that had one when the file was written: {name: first name}.
+
+    Returns what stood there: [(module, attribute, parameter), ...], to go back to if the file does not fit.
+    """
+    known, changed = places(model), []
+    for name, first in tied.items():
+        if name not in known or first not in known or known[name][2].shape != known[first][2].shape:
+            raise FormatError(
+                f"{path} does not fit this {type(model).__name__}: in the file, {name} and {first} are one parameter, "
+                "and here they are not two of one shape"
+            )
+        changed.append(known[name])
+    for (module, attribute, _), first in zip(changed, tied.values()):
+        setattr(module, attribute, known[first][2])
+    return changed
 
 
 def _fill(model, tensors, blobs, path):

@@ -1,6 +1,7 @@
 """The best k-means there is, on a line: by dynamic programming. And how near Lloyd's steps come to it.
 
-Start with these three: `exact_kmeans`; `lloyd`, from a start to the bottom of its valley; `compare_starts`, the table.
+Start with these three: `exact_kmeans`; `share.lloyd`, from a start to the bottom of its valley; `compare_starts`, the
+table of all starts.
 
     exact_kmeans(model.get("fc1.weight").data.reshape(-1), 16)
 """
@@ -8,7 +9,7 @@ Start with these three: `exact_kmeans`; `lloyd`, from a start to the bottom of i
 import numpy as np
 
 from tinyopt.compress.kmeans_starts import START
-from tinyopt.compress.share import lloyd_step
+from tinyopt.compress.share import check_values, lloyd
 
 
 def exact_kmeans(values, k):
@@ -32,7 +33,7 @@ def exact_kmeans(values, k):
             "Fast Exact k-Means, k-Medians and Bregman Divergence Clustering in 1D", arXiv:1701.07204, Section 2
             (n log n by divide and conquer).
     """
-    _check(values, k)
+    check_values(values, k)
     x, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     k = min(int(k), len(x))
     cost = _cost_of_pieces(x.astype(np.float64), counts)
@@ -93,42 +94,6 @@ def _best_between(before, cost, low, high, j):
     return smallest, i[hits[np.searchsorted(hits, rows)]]  # of equally good ones, the first
 
 
-def lloyd(values, centroids, *, max_steps=100):
-    """Steps of k-means from these centroids on, until no number changes its cluster; none of them stays empty.
-
-        (c, members) ← lloyd_step(x, c)        for each centroid that lost all members: the number farthest from its own
-
-    An empty cluster is a label that stands for nothing. Moved to the number with the largest error, it takes
-    that error away, so the sum still never grows.
-
-    Shapes: values (n,), centroids (K,) -> centroids (K',) ascending, labels (n,), the number of steps; K' < K only
-            if there are no more distinct values, or steps.
-    Raises: ValueError as `kmeans`.
-    Source: Lloyd (1982), "Least squares quantization in PCM", IEEE Trans. Information Theory 28(2).
-    """
-    _check(values, len(centroids))
-    x, centroids = np.sort(values).astype(np.float64), np.unique(centroids).astype(np.float64)
-    k, steps, before = min(len(centroids), len(np.unique(x))), 0, None
-    while steps < max_steps:
-        steps += 1
-        centroids, counts = lloyd_step(x, centroids)
-        if len(counts) == k and np.array_equal(counts, before):
-            break
-        before = counts
-        if len(counts) < k and steps < max_steps:
-            centroids = np.unique(np.concatenate([centroids, _farthest(x, centroids, counts, k - len(counts))]))
-    edges = x[np.cumsum(counts)[:-1]]  # the first member of each cluster but the first
-    return centroids.astype(values.dtype), np.searchsorted(edges, values, side="right"), steps
-
-
-def _farthest(x, centroids, counts, n):
-    """Of as many clusters as possible, those with the largest such error, the member farthest from the centroid."""
-    distance = abs(x - np.repeat(centroids, counts))
-    order = np.lexsort((-distance, np.repeat(np.arange(len(counts)), counts)))  # each cluster's farthest comes first
-    farthest = order[np.cumsum(counts) - counts]
-    return x[farthest[np.argsort(-distance[farthest], kind="stable")[:n]]]
-
-
 def squared_error(values, centroids, labels):
     """Σ (x[i] − c[label[i]])², in float64."""
     return float(((values.astype(np.float64) - centroids.astype(np.float64)[labels]) ** 2).sum())
@@ -143,7 +108,7 @@ def compare_starts(values, k, *, seeds=5, max_steps=100):
             other is not); steps counts Lloyd's. "before" is the error with each number at the nearest first centroid.
     Raises: ValueError as `kmeans`, and for seeds < 1.
     """
-    _check(values, k)
+    check_values(values, k)
     if not isinstance(seeds, (int, np.integer)) or seeds < 1:
         raise ValueError(f"seeds is how often the starts that draw are drawn, an integer of 1 or more; got {seeds!r}")
     x = np.sort(values).astype(np.float64)
@@ -166,10 +131,3 @@ def _ratio(error, optimum):
     if optimum == 0:
         return 1.0 if error == 0 else float("inf")
     return error / optimum
-
-
-def _check(values, k):
-    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-        raise ValueError(f"k-means needs a row of finite numbers, at least one; got shape {values.shape}")
-    if not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k is the number of clusters, an integer of 1 or more; got {k!r}")

@@ -15,6 +15,7 @@ An observer has `observe(x)`, which looks at one more array, and `range()`, whic
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -268,8 +269,10 @@ def _outputs(seen, name):
 def images_of(part):
     """The images of a part, or images as they are.
 
-    Raises: ValueError if there are none.
+    Raises: ValueError if there are none; TypeError for what is neither.
     """
+    if not isinstance(part, Iterable):
+        raise TypeError(f"images to look at are an array, or a part such as data.train; got {part!r}")
     images = part if backend.is_array(part) or isinstance(part, Tensor) else next(iter(part), None)
     images = images.data if isinstance(images, Tensor) else images
     if images is None or not backend.is_array(images) or len(images) == 0:

@@ -9,7 +9,7 @@ import numpy as np
 from tinyopt import backend
 from tinyopt.errors import DtypeError
 from tinyopt.nn.parameter import Parameter
-from tinyopt.nn.views import KINDS, Codebook
+from tinyopt.nn.views import KINDS
 from tinyopt.tensor import Tensor
 
 # Objects with enter(module, inputs) and leave(module, output), which is None if forward raised: capture() and
@@ -257,15 +257,11 @@ def _check_fit(model, state, parameters, buffers, views):
     plain = [name for name in state if ".views." not in name]
     missing = [name for name in shapes if name not in plain]
     unexpected = [name for name in (*plain, *views) if name not in shapes]
+    seen = {name: np.shape(state[name]) for name in shapes if name in state}
     for name, stack in views.items():
-        for view in stack:
-            if name in shapes and isinstance(view, Codebook):  # labels have the weight's shape, data are centroids
-                shapes[f"{name}.views.codebook.labels"] = shapes.pop(name)
-    misfits = [
-        f"{name} is {np.shape(state[name])}, should be {shape}"
-        for name, shape in shapes.items()
-        if name in state and np.shape(state[name]) != shape
-    ]
+        for view in sorted(stack, key=lambda view: view.level) if name in seen else ():
+            seen[name] = view.shape(seen[name])  # of a codebook, data are the centroids, and labels have the shape
+    misfits = [f"{name} is {shape}, should be {shapes[name]}" for name, shape in seen.items() if shape != shapes[name]]
     if missing or unexpected or misfits:
         parts = [f"missing: {', '.join(missing)}"] * bool(missing)
         parts += [f"unexpected: {', '.join(unexpected)}"] * bool(unexpected)

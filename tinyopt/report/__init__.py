@@ -5,7 +5,7 @@
     fresh.py      a file, measured by a process that has nothing else
     results.py    the rows of the table, and where they are written
     tables.py     rows as text, Markdown, CSV; a model file's ledger
-    plots.py      the figures, as functions of data
+    plots.py      the figures, as functions of data; low_rank_plots.py: spectra, accuracy against rank
     readme.py     the table into a README
     doctor.py     what this machine has
     blas.py       the library under the matrix products, and its threads
