@@ -130,6 +130,7 @@ LAYER_CASES = {  # name -> (layer, inputs); each runs in training and in eval mo
         nn.Dropout(1.0),
         [X],
     ),  # the draws themselves differ by device, and have their own test
+    "FusedAdd": lambda: (nn.FusedAdd(), [X, Y]),
     "FusedConv2d": lambda: (nn.FusedConv2d(4, 3, 3, padding=1, rng=0), [IMAGES]),
     "FusedLinear": lambda: (nn.FusedLinear(4, 3, rng=0), [X]),
     "LoRALinear": lambda: (nn.LoRALinear(4, 3, 2, rng=0), [X]),
@@ -156,6 +157,7 @@ VIEW_CASES = {  # name -> (data, view)
     "Binary": lambda: (X, nn.Binary(np.float32([[0.1], [0.7], [0.4]]), share=0.25)),
     "Codebook": lambda: (VECTOR, nn.Codebook(np.abs(REPEATED.reshape(5, 1)))),
     "Format": lambda: (X, nn.Format(np.float32([[0.1], [0.02], [0.3]]), "nf4")),
+    "GroupedCodebook": lambda: (VECTOR[:4], nn.GroupedCodebook(np.int64([[0, 1, 1], [3, 2, 2]]), 2)),
     "Hashed": lambda: (VECTOR, nn.Hashed((3, 4), 9, True)),
     "Mask": lambda: (X, nn.Mask(MASK)),
     "Quantize": lambda: (

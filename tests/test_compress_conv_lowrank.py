@@ -160,7 +160,9 @@ def test_one_setting_is_for_every_layer_that_it_makes_smaller():
             assert left_out <= (0.6 if kind == "tucker2" else 0.3) * (w**2).sum() + 1e-9  # 0.3 on each side
             assert max(cost) < w.size
     depthwise = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4, rng=0))
-    assert factorize_convs(depthwise, 1) == {} and factorize_convs(copy.deepcopy(model), 100) == {}
+    assert factorize_convs(copy.deepcopy(model), 100) == {}
+    with pytest.raises(ValueError, match="factored here: this model has none"):
+        factorize_convs(depthwise, 1)
 
 
 def test_a_masked_weight_is_factored_as_layers_read_it():

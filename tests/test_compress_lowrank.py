@@ -47,7 +47,7 @@ def test_the_error_of_a_long_tail_in_float32_is_not_lost_beside_a_large_first_va
     assert np.isclose(rank_sweep(matrix, [1])[0].squared_error, 50, rtol=1e-6)
 
 
-@pytest.mark.parametrize("ranks", [[0], [4], [1.5], [-1]])
+@pytest.mark.parametrize("ranks", [[0], [4], [1.5], [-1], [True], ["2"]])
 def test_ranks_that_a_matrix_cannot_have_are_refused(ranks):
     with pytest.raises(ValueError, match=r"1..3 for a matrix \(3, 5\)"):
         rank_sweep(np.ones((3, 5)), ranks)
@@ -88,3 +88,17 @@ def test_a_rank_that_saves_nothing_is_refused_with_the_numbers():
     with pytest.raises(ValueError, match="too thin"):
         compress.factorize(nn.Sequential(fc=nn.Linear(5, 1, rng=0)), {"fc": 1})
     assert compress.factorize(square, 2) == {} and type(square.get("fc")) is nn.Linear
+
+
+def test_what_is_no_rank_or_no_energy_and_a_model_without_layers_are_refused():
+    model = nn.Sequential(fc=nn.Linear(8, 8, rng=0))
+    for rank in (0, -1, True, 1.5, "2", float("nan")):
+        for given_as in (rank, {"fc": rank}):
+            with pytest.raises(ValueError, match=r"in 1..8 for a matrix \(8, 8\); got"):
+                compress.factorize(model, given_as)
+    for energy in (0, 1.01, -1, True, "all", float("nan")):
+        with pytest.raises(ValueError, match=r"share of Σ σ² to keep, in \(0, 1\]; got"):
+            compress.factorize(model, energy=energy)
+    with pytest.raises(ValueError, match="replaces Linear layers: this model has none"):
+        compress.factorize(nn.Sequential(nn.ReLU()), 3)
+    assert type(model.get("fc")) is nn.Linear

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import tinyopt
 from tinyopt import compress, files, measure, models, optim
-from tinyopt.compress.rank_budget import factorize_to
 from tinyopt.losses import cross_entropy
 
 IMAGES = np.random.default_rng(0).random((8, 1, 8, 8), dtype=np.float32)
@@ -45,7 +44,7 @@ def same_from_its_file(model, folder):
 
 def factor(model):
     sizes = [p.size * p.dtype.itemsize for p in model.parameters() if p.ndim > 1]
-    return factorize_to(model, 0.6 * sum(sizes))
+    return compress.factorize_to(model, 0.6 * sum(sizes))
 
 
 STEPS = {  # each changes a model in place

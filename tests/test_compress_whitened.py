@@ -148,7 +148,7 @@ NAN = np.full((3, 1, 8, 8), np.nan, dtype="f4")
     "change, words",
     [
         ({"rank": {"fc1": 60}}, "fc1 at rank 60 would grow from 19,200 to 21,840 numbers; use a rank of 52 or less"),
-        ({"rank": {"fc1": 0}}, "rank is an integer of 1 or more; got 0"),
+        ({"rank": {"fc1": 0}}, r"in 1..64 for a matrix \(300, 64\); got 0"),
         ({"rank": {"relu1": 2}}, "can be factored here: fc1, fc2, fc3; got 'relu1'"),
         ({}, "got neither"),
         ({"energy": 0}, r"in \(0, 1\]; got 0"),
@@ -164,7 +164,7 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(change, words):
 
 
 def test_arrays_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"1..3 for a weight \(3, 4\); got 4"):
+    with pytest.raises(ValueError, match=r"1..3 for a matrix \(3, 4\); got 4"):
         whitened_svd(np.ones((3, 4)), np.eye(4), 4)
     with pytest.raises(ShapeError, match=r"\(4, 4\) for this weight; got \(3, 3\)"):
         whitened_svd(np.ones((3, 4)), np.eye(3), 1)

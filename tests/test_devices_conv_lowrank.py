@@ -6,7 +6,7 @@ from device_cases import FILTERS, IMAGES, assert_runs_alike
 from standin import device, standin  # noqa: F401 (fixtures)
 
 from tinyopt import backend, nn
-from tinyopt.compress.conv_lowrank import factorize_convs, split_conv, tucker2_sweeps
+from tinyopt.compress.conv_lowrank import conv_cost, factorize_convs, split_conv, tucker2_sweeps
 
 
 def sweeps(where):
@@ -29,8 +29,9 @@ def by_energy(where):
 
 
 CASES = {
-    "tucker2_sweeps": sweeps, "channel": split("channel", 3), "spatial": split("spatial", 4),
-    "tucker2": split("tucker2", (3, 2)), "by energy": by_energy,
+    "tucker2_sweeps": sweeps, "channel_svd": split("channel", 3), "spatial_svd": split("spatial", 4),
+    "tucker2": split("tucker2", (3, 2)), "factorize_convs by energy": by_energy,
+    "conv_cost": lambda where: [np.array(conv_cost(nn.Conv2d(4, 6, 3, rng=0).to(where), 2))],
 }  # fmt: skip
 
 

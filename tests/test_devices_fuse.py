@@ -44,8 +44,10 @@ def in_a_workspace(where):
 
 
 CASES = {
-    "merge": merged,
+    "merge_linears merge_convs": merged,
     "FusedLinear": lambda where: answer(FusedLinear(4, 3, rng=0), where, X),
+    "FusedConv2d pooled": lambda where: answer(FusedConv2d(4, 3, 3, 2, pool="max", pool_size=2, rng=0), where, IMAGES),
+    "FusedConv2d groups": lambda where: answer(FusedConv2d(4, 6, 3, padding=1, groups=2, rng=0), where, IMAGES),
     "FusedConv2d": lambda where: answer(FusedConv2d(4, 3, 3, padding=1, rng=0), where, IMAGES),
     "fuse": fused,
     "Workspace": in_a_workspace,

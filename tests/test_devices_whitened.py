@@ -6,7 +6,7 @@ from device_cases import IMAGES, X, Y, assert_runs_alike
 from standin import device, standin  # noqa: F401 (fixtures)
 
 from tinyopt import backend, nn
-from tinyopt.compress.whitened import factorize_outputs, whitened_svd
+from tinyopt.compress.whitened import factorize_outputs, output_spectrum, whitened_svd
 
 DIGITS = abs(np.resize(IMAGES, (16, 1, 8, 8))).astype("f4")
 
@@ -27,7 +27,16 @@ def on_a_model(**how):
     return run
 
 
-CASES = {"arrays": on_arrays, "rank": on_a_model(rank=3), "energy": on_a_model(energy=0.95)}
+def spectrum(where):
+    gram = backend.to_device((Y.T @ Y).astype("f8"), where)
+    axes, lengths = output_spectrum(backend.to_device(X.astype("f8"), where), gram)
+    return abs(axes), lengths  # a vector's sign is free
+
+
+CASES = {
+    "whitened_svd": on_arrays, "output_spectrum": spectrum, "factorize_outputs by rank": on_a_model(rank=3),
+    "factorize_outputs by energy": on_a_model(energy=0.95),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)

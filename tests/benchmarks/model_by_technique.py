@@ -32,7 +32,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import tinyopt
 from tinyopt import Tensor, compress, data, measure, models, nn, optim, train
-from tinyopt.compress.rank_budget import factorize_to
 from tinyopt.files import ledger
 from tinyopt.measure.table import text_table
 from tinyopt.report import doctor
@@ -81,7 +80,7 @@ def hashed(model, dataset):
 def half_the_bytes(model, dataset, kind):
     if kind != "channel" and not any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
         raise ValueError("it has no convolution")
-    factorize_to(model, 0.5 * weight_bytes(model), kind=kind)
+    compress.factorize_to(model, 0.5 * weight_bytes(model), kind=kind)
 
 
 def tied(model, dataset):
@@ -119,7 +118,7 @@ def pruned_and_taught(model, dataset):
 
 def all_together(model, dataset):
     """Factor, then prune, then share, tuned after each."""
-    factorize_to(model, 0.5 * weight_bytes(model))
+    compress.factorize_to(model, 0.5 * weight_bytes(model))
     fit(model, dataset, MORE)
     compress.prune(model, 0.5, scope="layer")
     fit(model, dataset, MORE)
@@ -143,7 +142,7 @@ TECHNIQUES = {
         f"half the bytes, {kind} + tuned": changed(functools.partial(half_the_bytes, kind=kind)) for kind in KINDS
     },
     "half the bytes, outputs": changed(
-        lambda model, dataset: factorize_to(model, 0.5 * weight_bytes(model), images=dataset.train.images[:512]),
+        lambda model, dataset: compress.factorize_to(model, 0.5 * weight_bytes(model), images=dataset.train.images[:512]),
         tuned=False,
     ),
     "fused": lambda model, dataset: compress.fuse(model, dataset.train.images[:1])[0],

@@ -43,13 +43,15 @@ Train with the rounding in it:
 
 Make another network:
     lowrank.py        a product of thin matrices                   surgery on the model
+    rank_budget.py    which rank for which layer                   a byte budget, greedy on σ²
     conv_lowrank.py   convolutions: two thin ones, or three        SVD, Tucker-2
     whitened.py       thin matrices for the outputs                from data, in closed form
     lora.py           a thin matrix beside a frozen weight         merged in the end
     distill.py        a small net learns from a large one          a loss
     hints.py          from what lies inside a teacher              hints, attention, logits
     teachers.py       any function teaches                         ensembles, chains, each other
-    fuse.py           fewer steps for the same numbers             workspace.py: memory used again
+    fuse.py           fewer steps for the same numbers             one_run.py: what it refuses
+    workspace.py      memory used again                            planned before the run
 
 Save the result with `tinyopt.save`, and measure that file.
 """
@@ -60,14 +62,20 @@ from tinyopt.compress.bias_correction import correct_bias
 from tinyopt.compress.binary import binarize, binarize_inputs
 from tinyopt.compress.bit_budget import scan_bits
 from tinyopt.compress.clip import clip_weights
+from tinyopt.compress.conv_lowrank import channel_svd, conv_cost, factorize_convs, spatial_svd, tucker2
 from tinyopt.compress.distill import distillation_loss, freeze, soften, taught_by, transfer
 from tinyopt.compress.dynamic import RigL, drop_and_grow, sparse_start
 from tinyopt.compress.dynamic_quant import quantize_dynamic
 from tinyopt.compress.equalize import equalize
 from tinyopt.compress.fold import fold_norms
 from tinyopt.compress.formats import quantize_levels, store_as
+from tinyopt.compress.fuse import fuse, merge_convs, merge_linears
 from tinyopt.compress.gptq import gptq
+from tinyopt.compress.hashed import hash_weights
+from tinyopt.compress.hints import attends, attention_loss, attention_map, fit_hints, hinted, mimics, squared_distance
 from tinyopt.compress.integer import integerize
+from tinyopt.compress.kmeans_exact import exact_kmeans
+from tinyopt.compress.lora import add_adapters, merge_adapters
 from tinyopt.compress.lottery import find_ticket
 from tinyopt.compress.lowrank import energy_sweep, factorize, largest_saving_rank, rank_for_energy, rank_sweep
 from tinyopt.compress.lowrank import truncated_svd
@@ -76,6 +84,7 @@ from tinyopt.compress.patterns import block_mask, n_m_mask, prune_blocks, prune_
 from tinyopt.compress.prune import cubic_sparsity, magnitude_mask, prune, top_mask
 from tinyopt.compress.qat import prepare_qat
 from tinyopt.compress.quantize import quantize
+from tinyopt.compress.rank_budget import factorize_to, ranks_for_bytes
 from tinyopt.compress.reconstruct import reconstruct
 from tinyopt.compress.schedules import PruneAt
 from tinyopt.compress.sensitivity import scan
@@ -84,15 +93,28 @@ from tinyopt.compress.smooth import smooth
 from tinyopt.compress.sparse import sparsify
 from tinyopt.compress.static import quantize_static
 from tinyopt.compress.surgery import groups_of, masked, remove
+from tinyopt.compress.teachers import (
+    Cohort, born_again, chain, divergence, ensemble, mutual_losses, mutually, predictor, taught_from, temper,
+    with_unlabelled,
+)  # fmt: skip
 from tinyopt.compress.ternary import prepare_ttq, ternarize
 from tinyopt.compress.thin import prune_channels
+from tinyopt.compress.tied import tie
+from tinyopt.compress.whitened import factorize_outputs, output_spectrum, whitened_svd
+from tinyopt.compress.workspace import Workspace
 
 __all__ = [
-    "PruneAt", "RigL", "adaround", "binarize", "binarize_inputs", "block_mask", "clip_weights", "correct_bias",
-    "cubic_sparsity", "distillation_loss", "drop_and_grow", "energy_sweep", "equalize", "factorize", "find_ticket",
-    "fold_norms", "freeze", "gptq", "groups_of", "integerize", "kmeans", "largest_saving_rank", "lloyd_step",
-    "magnitude_mask", "masked", "n_m_mask", "prepare_lsq", "prepare_qat", "prepare_ttq", "prune", "prune_blocks",
-    "prune_channels", "prune_n_m", "quantize", "quantize_dynamic", "quantize_levels", "quantize_static",
-    "rank_for_energy", "rank_sweep", "reconstruct", "remove", "scan", "scan_bits", "share", "smooth", "soften",
-    "sparse_start", "sparsify", "store_as", "taught_by", "ternarize", "top_mask", "transfer", "truncated_svd",
+    "Cohort", "PruneAt", "RigL", "Workspace", "adaround", "add_adapters", "attends", "attention_loss",
+    "attention_map", "binarize", "binarize_inputs", "block_mask", "born_again", "chain", "channel_svd",
+    "clip_weights", "conv_cost", "correct_bias", "cubic_sparsity", "distillation_loss", "divergence",
+    "drop_and_grow", "energy_sweep", "ensemble", "equalize", "exact_kmeans", "factorize", "factorize_convs",
+    "factorize_outputs", "factorize_to", "find_ticket", "fit_hints", "fold_norms", "freeze", "fuse", "gptq",
+    "groups_of", "hash_weights", "hinted", "integerize", "kmeans", "largest_saving_rank", "lloyd_step",
+    "magnitude_mask", "masked", "merge_adapters", "merge_convs", "merge_linears", "mimics", "mutual_losses",
+    "mutually", "n_m_mask", "output_spectrum", "predictor", "prepare_lsq", "prepare_qat", "prepare_ttq", "prune",
+    "prune_blocks", "prune_channels", "prune_n_m", "quantize", "quantize_dynamic", "quantize_levels",
+    "quantize_static", "rank_for_energy", "rank_sweep", "ranks_for_bytes", "reconstruct", "remove", "scan",
+    "scan_bits", "share", "smooth", "soften", "sparse_start", "sparsify", "spatial_svd", "squared_distance",
+    "store_as", "taught_by", "taught_from", "temper", "ternarize", "tie", "top_mask", "transfer", "truncated_svd",
+    "tucker2", "whitened_svd", "with_unlabelled",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from tinyopt import nn
-from tinyopt.compress.lowrank import rank_for_energy, truncated_svd
+from tinyopt.compress.lowrank import chosen_ranks, no_saving, positive, rank_for_energy, truncated_svd
 
 # --- functions on arrays ----------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ def channel_svd(weight, rank):
             Detection", arXiv:1505.06798. The bound is Eckart & Young's.
     Differs: they fit the outputs on data; that is in `whitened.py`.
     """
-    up, down = truncated_svd(_matrix(weight, "channel"), rank)
+    up, down = truncated_svd(as_matrix(weight, "channel"), rank)
     return down.reshape(rank, *weight.shape[1:]), up.reshape(len(weight), rank, 1, 1)
 
 
@@ -48,7 +48,7 @@ def spatial_svd(weight, rank):
             "Convolutional neural networks with low-rank regularization", arXiv:1511.06067.
     """
     n_out, n_in, kh, kw = weight.shape
-    up, down = truncated_svd(_matrix(weight, "spatial"), rank)  # (C·kh, r), (r, O·kw)
+    up, down = truncated_svd(as_matrix(weight, "spatial"), rank)  # (C·kh, r), (r, O·kw)
     vertical = up.T.reshape(rank, n_in, kh, 1)
     return vertical, down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
 
@@ -116,8 +116,8 @@ def _tucker2_error(w, u, v):
     return float(((w - near) ** 2).sum())
 
 
-def _matrix(weight, kind):
-    """The weight as the matrix that a kind of SVD cuts."""
+def as_matrix(weight, kind):
+    """The weight (O, C, kh, kw) as the matrix that a kind of SVD cuts, "channel" or "spatial"."""
     n_out, n_in, kh, kw = weight.shape
     if kind == "spatial":
         return weight.transpose(1, 2, 0, 3).reshape(n_in * kh, n_out * kw)
@@ -148,7 +148,7 @@ def factorize_convs(model, rank=None, *, kind="channel", energy=None, sweeps=10)
     def from_energy(layer):
         weight = layer.weight.read().data
         if kind != "tucker2":
-            return rank_for_energy(_matrix(weight, kind), energy)
+            return rank_for_energy(as_matrix(weight, kind), energy)
         sides = weight, weight.swapaxes(0, 1)
         return tuple(rank_for_energy(side.reshape(len(side), -1), energy) for side in sides)
 
@@ -166,27 +166,6 @@ def split_conv(layer, rank, kind="channel", *, sweeps=10):
     """
     parts = _SPLITS[kind](layer, layer.weight.read().data, rank, sweeps)
     return nn.Sequential(**parts).train(layer.training)
-
-
-def chosen_ranks(layers, rank, energy, from_energy, refused):
-    """{layer: rank}, from a dictionary that must make sense, or one setting for every layer that it makes smaller.
-
-    Shapes: layers {name: layer}; from_energy(layer) -> rank; refused(layer, rank) -> why not, or "".
-    Raises: ValueError unless just one of rank and energy is given, or for an entry of the dictionary that is refused.
-    """
-    if (rank is None) == (energy is None):
-        got = "neither" if rank is None else "both"
-        raise ValueError(f"give either rank, one for all or {{layer: rank}}, or energy=share; got {got}")
-    if not isinstance(rank, dict):
-        every = {name: from_energy(layer) if rank is None else rank for name, layer in layers.items()}
-        return {name: r for name, r in every.items() if not refused(layers[name], r)}
-    for name, r in rank.items():
-        if name not in layers:
-            known = ", ".join(layers) or "this model has none"
-            raise ValueError(f"layers that can be factored here: {known}; got {name!r}")
-        if reason := refused(layers[name], r):
-            raise ValueError(f"{name} {reason}")
-    return rank
 
 
 def conv_cost(layer, rank=None, kind="channel"):
@@ -218,17 +197,13 @@ def refusal(layer, rank, kind="channel"):
     """
     if kind == "tucker2":
         _check_pair(rank)
-    elif not _positive(rank):
+    elif not positive(rank):
         raise ValueError(f"rank is an integer of 1 or more for kind {kind!r}; got {rank!r}")
     old, new, limit = conv_cost(layer), conv_cost(layer, rank, kind), 0
     if kind != "tucker2":  # its cost is no multiple of one rank
         limit = min((before - 1) // each for before, each in zip(old, conv_cost(layer, 1, kind)))
-    fix = f"use a rank of {limit} or less" if limit else "smaller ranks, another kind, or leave this layer whole"
-    for before, after, what in zip(old, new, ("numbers", "products at each place of the output")):
-        if after >= before:
-            change = f"grow from {before:,} to {after:,}" if after > before else f"stay at {before:,}"
-            return f"at rank {rank} would {change} {what}; {fix}"
-    return ""
+    costs = dict(zip(("numbers", "products at each place of the output"), zip(old, new)))
+    return no_saving(rank, costs, limit, "smaller ranks, another kind, or leave this layer whole")
 
 
 def _channel(layer, weight, rank, _):
@@ -251,6 +226,7 @@ def _tucker2(layer, weight, ranks, sweeps):
 
 
 _SPLITS = {"channel": _channel, "spatial": _spatial, "tucker2": _tucker2}
+KINDS = tuple(_SPLITS)
 
 
 def conv_of(weight, bias=None, *, stride=1, padding=0):
@@ -263,10 +239,6 @@ def conv_of(weight, bias=None, *, stride=1, padding=0):
     return layer
 
 
-def _positive(rank):
-    return isinstance(rank, (int, np.integer)) and not isinstance(rank, bool) and rank >= 1
-
-
 def _check_pair(ranks):
-    if not isinstance(ranks, (tuple, list)) or len(ranks) != 2 or not all(_positive(rank) for rank in ranks):
+    if not isinstance(ranks, (tuple, list)) or len(ranks) != 2 or not all(positive(rank) for rank in ranks):
         raise ValueError(f"tucker2 takes two ranks of 1 or more, (channels out, channels in); got {ranks!r}")

@@ -7,7 +7,7 @@ left of it at run time.
 
 import numpy as np
 
-from tinyopt import backend
+from tinyopt.compress.one_run import as_example
 from tinyopt.measure import trace
 from tinyopt.nn import BatchNorm1d, BatchNorm2d, Conv2d, Identity, Linear, Mask, Parameter
 
@@ -38,8 +38,7 @@ def fold_norms(model, example):
     Shapes: example, images as the model takes them; one is enough.
     Raises: ValueError if such a layer's weight is already stored as integers or codebook labels.
     """
-    where = next((parameter.device for parameter in model.parameters()), "cpu")
-    run, done = trace(model, backend.to_device(example, where)), []
+    run, done = trace(model, as_example(model, example)), []
     for step in run:
         before = run.producer(step.inputs[0]) if isinstance(step.module, (BatchNorm1d, BatchNorm2d)) else None
         if before is None or not isinstance(before.module, (Linear, Conv2d)):

@@ -7,6 +7,8 @@ runs them over a model until none applies. A norm's rule is in `fold.py`.
     folded    a norm into the layer before it             (x W + b) · s + t        is one linear map
     merged    two linear maps in a row                    W₂ (W₁ x + b₁) + b₂      is one, if that is no more work
     in place  ReLU at the end of the layer before it      no second array; see `nn/fused.py`
+    pooled    a convolution and the pooling after it      what is pooled away never reaches memory
+    in pieces a convolution that is still alone           its padding and windows stay in the cache
     baked     weights under views                         a mask or a codebook is read once, now
 """
 
@@ -14,15 +16,15 @@ import copy
 import dataclasses
 import math
 
-from tinyopt import backend
 from tinyopt.compress.fold import fold_norm
+from tinyopt.compress.one_run import as_example, refuse_branches, refuse_training
 from tinyopt.measure import trace
 from tinyopt.measure.table import text_table
 from tinyopt.nn import (
-    AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Dropout, Flatten, Identity, Linear, MaxPool2d, Parameter, ReLU,
+    Add, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Dropout, Flatten, Identity, Linear, MaxPool2d, Parameter, ReLU,
     Sequential,
 )  # fmt: skip
-from tinyopt.nn.fused import FusedConv2d, FusedLinear
+from tinyopt.nn.fused import FusedAdd, FusedConv2d, FusedLinear
 
 # --- on arrays ---------------------------------------------------------------------------------------
 
@@ -92,10 +94,25 @@ def merge_pointwise(before, after, step):
 
 
 def relu_inside(before, after, step):
-    """The layer that ends in ReLU."""
-    kind = FusedLinear if isinstance(before, Linear) else FusedConv2d
-    fused = kind(**before.config(), rng=0)
-    fused.weight, fused.bias = before.weight, before.bias
+    """The layer that ends in ReLU. A maximum over windows before the ReLU may come after it as well."""
+    if isinstance(before, Add):
+        return FusedAdd()
+    if isinstance(before, FusedConv2d) and before.pool == "mean":
+        return None
+    return _with_weights_of(before, FusedLinear if isinstance(before, Linear) else FusedConv2d, relu=True)
+
+
+def pool_inside(before, after, step):
+    """The convolution that ends in pooling; None for a second pooling, and for windows that overlap or are padded."""
+    if after.stride != after.kernel_size or after.padding != (0, 0) or getattr(before, "pool", None):
+        return None
+    how = {"pool": "max" if isinstance(after, MaxPool2d) else "mean", "pool_size": after.kernel_size}
+    return _with_weights_of(before, FusedConv2d, relu=getattr(before, "relu", False), **how)
+
+
+def _with_weights_of(layer, kind, **changed):
+    fused = kind(**{**layer.config(), **changed}, rng=0)
+    fused.weight, fused.bias = layer.weight, layer.bias
     return fused
 
 
@@ -113,7 +130,9 @@ RULES = {  # (class, class of what follows) -> what was done, and the rule
 }
 LAST = {  # when no more of the others applies: a ReLU inside a layer would hide it from them
     (Linear, ReLU): ("ReLU in place", relu_inside),
-    (Conv2d, ReLU): ("ReLU in place", relu_inside),
+    (Add, ReLU): ("ReLU in place", relu_inside),
+    **{(conv, ReLU): ("ReLU in place", relu_inside) for conv in (Conv2d, FusedConv2d)},
+    **{(conv, pool): ("pooled", pool_inside) for conv in (Conv2d, FusedConv2d) for pool in (AvgPool2d, MaxPool2d)},
 }
 
 
@@ -133,6 +152,8 @@ class Report(list):
     """What `fuse` did, in order: a list of `Fused`, which prints as a table."""
 
     def __str__(self):
+        if not self:
+            return "nothing was fused"
         return text_table(["what", "layer", "into"], [[f.what, f.name, f.into or "–"] for f in self], left=3)
 
     __repr__ = __str__
@@ -150,20 +171,19 @@ def fuse(model, example):
     name; what was fused into it is gone from a `Sequential`, elsewhere an `Identity`. Fuse last: the result is for
     inference, its views are baked, and an optimizer has nothing to find there.
 
+    Which layer reads what another made is not written down anywhere: the model is run once, on the example, and
+    watched (`measure.trace`). The example's numbers do not matter, its shape and type do: for `lenet5`,
+    np.zeros((1, 1, 28, 28), "float32") will do. A copy is fused; the model itself stays as it is.
+
     Shapes: example, an input of the model (N, ...); one is enough. -> (new model, in eval mode; report)
-    Raises: ValueError if a batch norm is in training mode.
+    Raises: ValueError if a batch norm is in training mode, or if other numbers take another way through the model.
     Source: Jacob et al. (2018), arXiv:1712.05877, Section 3.2 (norms); Chen et al. (2018), "TVM: An Automated
             End-to-End Optimizing Compiler for Deep Learning", arXiv:1802.04799, Section 3.1 (rules on neighbours).
     """
-    for name, module in model.named_modules():
-        if isinstance(module, (BatchNorm1d, BatchNorm2d)) and module.training:
-            raise ValueError(
-                f"a folded norm is fixed, and {name} is in training mode, in which it measures every batch: "
-                "call model.eval() first"
-            )
+    refuse_training(model)
     model, report = copy.deepcopy(model).eval(), Report()
-    where = next((parameter.device for parameter in model.parameters()), "cpu")
-    example = backend.to_device(example, where)
+    example = as_example(model, example)
+    refuse_branches(model, example)
     for name, parameter in model.named_parameters():
         if parameter.views:
             parameter.bake()
@@ -172,6 +192,7 @@ def fuse(model, example):
     for rules in (RULES, LAST):
         while _apply_one(model, example, rules, report):
             pass
+    _in_pieces(model, example, report)
     _clear(model)
     return model.eval(), report
 
@@ -220,6 +241,16 @@ def _apply_one(model, example, rules, report):
         report.append(Fused(what, step.name, before.name))
         return True
     return False
+
+
+def _in_pieces(model, example, report):
+    """Let convolutions that are still alone run a few images at a time as well, from the padding on."""
+    run = trace(model, example)
+    alone = _alone(model, run)
+    for step in run:
+        if type(step.module) is Conv2d and step.name in alone:
+            model.replace(step.name, _with_weights_of(step.module, FusedConv2d, relu=False))
+            report.append(Fused("in pieces", step.name))
 
 
 def _alone(model, run):

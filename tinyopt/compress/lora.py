@@ -15,6 +15,7 @@ import numpy as np
 
 from tinyopt import backend, nn
 from tinyopt.compress.distill import freeze
+from tinyopt.compress.lowrank import positive
 from tinyopt.nn.lora import LoRALinear
 
 
@@ -42,6 +43,8 @@ def add_adapters(model, rank=4, *, alpha=None, layers=None, but=(), rng=None):
             is none; KeyError for a name in `but` that is not in the model.
     Source: as `merged_weight`.
     """
+    if not positive(rank):
+        raise ValueError(f"rank is an integer of 1 or more; got {rank!r}")
     but = (but,) if isinstance(but, str) else tuple(but)
     for name in but:
         model.get(name)

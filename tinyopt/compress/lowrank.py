@@ -24,7 +24,7 @@ def truncated_svd(matrix, rank):
     Source: Eckart & Young (1936), "The approximation of one matrix by another of lower rank",
             Psychometrika 1(3).
     """
-    _check_rank(matrix, rank)
+    check_rank(matrix, rank)
     _check_finite(matrix)
     u, sigma, vt = np.linalg.svd(matrix, full_matrices=False)
     root = np.sqrt(sigma[:rank])
@@ -40,10 +40,13 @@ def rank_for_energy(matrix, energy):
     Units:  energy, a fraction in (0, 1].
     Raises: ValueError for another energy, or a matrix that is not finite.
     """
-    if not 0 < energy <= 1:
-        raise ValueError(f"energy is the share of Σ σ² to keep, in (0, 1]; got {energy}")
+    check_energy(energy, "Σ σ²")
     _check_finite(matrix)
-    sigma = np.linalg.svd(matrix, compute_uv=False)
+    return first_to_keep(np.linalg.svd(matrix, compute_uv=False), energy)
+
+
+def first_to_keep(sigma, energy):
+    """How many of some falling numbers keep a share `energy` of the sum of their squares; 1 at least."""
     kept = np.cumsum(sigma**2)
     return min(int((kept < energy * kept[-1]).sum()) + 1, len(sigma))
 
@@ -89,14 +92,27 @@ def rank_sweep(matrix, ranks=None):
     total = tails[0] or 1.0  # a matrix of zeros has no error at any rank
     cuts = []
     for rank in range(1, len(squares) + 1) if ranks is None else ranks:
-        _check_rank(matrix, rank)
+        check_rank(matrix, rank)
         cost = int(rank) * sum(matrix.shape)
         cuts.append(Cut(int(rank), 1 - tails[rank] / total, tails[rank], cost, cost))
     return cuts
 
 
-def _check_rank(matrix, rank):
-    if not isinstance(rank, (int, np.integer)) or not 1 <= rank <= min(matrix.shape):
+def positive(rank):
+    """Whether a rank is an integer of 1 or more; True and False are none."""
+    return isinstance(rank, (int, np.integer)) and not isinstance(rank, bool) and rank >= 1
+
+
+def check_energy(energy, of):
+    """Raise ValueError for a share, of what `of` says, that is none."""
+    number = isinstance(energy, (int, float, np.number)) and not isinstance(energy, bool)
+    if not number or not 0 < energy <= 1:
+        raise ValueError(f"energy is the share of {of} to keep, in (0, 1]; got {energy!r}")
+
+
+def check_rank(matrix, rank):
+    """Raise ValueError for a rank that a matrix cannot have."""
+    if not positive(rank) or rank > min(matrix.shape):
         raise ValueError(f"rank is an integer in 1..{min(matrix.shape)} for a matrix {matrix.shape}; got {rank!r}")
 
 
@@ -118,39 +134,64 @@ def factorize(model, rank=None, *, energy=None):
 
     Units:  rank: {layer: rank}, or one integer, or `energy` (see `rank_for_energy`); the last two for every
             dense layer that they make smaller. Returns {layer: rank} for what was replaced.
-    Raises: ValueError for a rank outside 1..min(in, out), one at which factoring would cost more, or a
-            layer that is no Linear.
+    Raises: ValueError for a rank outside 1..min(in, out), one at which factoring would cost more, a layer that
+            is no Linear, or a model without any.
     Source: Denton et al. (2014), "Exploiting Linear Structure Within Convolutional Networks for
             Efficient Evaluation", arXiv:1404.0736; the bound is Eckart & Young's.
     """
-    if (rank is None) == (energy is None):
-        got = "neither" if rank is None else "both"
-        raise ValueError(f"factorize needs either rank, as {{layer: rank}} or an integer, or energy=share; got {got}")
     layers = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
-    if not isinstance(rank, dict):
-        ranks = {
-            name: rank_for_energy(layer.weight.read().data, energy) if rank is None else rank
-            for name, layer in layers.items()
-        }
-        rank = {name: r for name, r in ranks.items() if r <= largest_saving_rank(layers[name].weight.shape)}
-    for name, r in rank.items():
-        if name not in layers:
-            known = ", ".join(layers) or "this model has none"
-            raise ValueError(f"factorize replaces Linear layers: {known}; got {name!r}")
-        _check_saving(name, layers[name].weight.shape, r)
-    thin = {name: low_rank_linear(layers[name], r) for name, r in rank.items()}
+    ranks = chosen_ranks(
+        layers, rank, energy, lambda layer: rank_for_energy(layer.weight.read().data, energy),
+        lambda layer, r: refusal(layer.weight.shape, r), which="factorize replaces Linear layers",
+    )  # fmt: skip
+    thin = {name: low_rank_linear(layers[name], r) for name, r in ranks.items()}
     for name, layer in thin.items():
         model.replace(name, layer)
+    return ranks
+
+
+def chosen_ranks(layers, rank, energy, from_energy, refused, *, which="layers that can be factored here"):
+    """{layer: rank}, from a dictionary that must make sense, or one setting for every layer that it makes smaller.
+
+    Shapes: layers {name: layer}; from_energy(layer) -> rank; refused(layer, rank) -> why not, or "".
+    Raises: ValueError unless just one of rank and energy is given, if there are no layers, or for an entry of the
+            dictionary that is refused.
+    """
+    if (rank is None) == (energy is None):
+        got = "neither" if rank is None else "both"
+        raise ValueError(f"give either rank, one for all or {{layer: rank}}, or energy=share; got {got}")
+    if not layers:
+        raise ValueError(f"{which}: this model has none")
+    if not isinstance(rank, dict):
+        every = {name: from_energy(layer) if rank is None else rank for name, layer in layers.items()}
+        return {name: r for name, r in every.items() if not refused(layers[name], r)}
+    for name, r in rank.items():
+        if name not in layers:
+            raise ValueError(f"{which}: {', '.join(layers)}; got {name!r}")
+        if reason := refused(layers[name], r):
+            raise ValueError(f"{name} {reason}")
     return rank
 
 
-def _check_saving(name, shape, rank):
-    limit = largest_saving_rank(shape)
-    if rank > limit:
-        old, new = shape[0] * shape[1], rank * sum(shape)
-        change = f"grow from {old:,} to {new:,}" if new > old else f"stay at {old:,}"
-        fix = f"use a rank of {limit} or less" if limit else "this layer is too thin to be factored"
-        raise ValueError(f"{name} at rank {rank} would {change} numbers; {fix}")
+def refusal(shape, rank):
+    """Why a matrix (m, n) is not to be factored at this rank, with the numbers; "" if it gets smaller.
+
+    Raises: ValueError for a rank that is no integer of 1 or more.
+    """
+    if not positive(rank):
+        raise ValueError(f"rank is an integer in 1..{min(shape)} for a matrix {shape}; got {rank!r}")
+    costs = {"numbers": (shape[0] * shape[1], rank * sum(shape))}
+    return no_saving(rank, costs, largest_saving_rank(shape), "this layer is too thin to be factored")
+
+
+def no_saving(rank, costs, limit, otherwise):
+    """The sentence that says which of {what: (before, after)} does not fall at a rank, and what would help; or ""."""
+    fix = f"use a rank of {limit} or less" if limit else otherwise
+    for what, (before, after) in costs.items():
+        if after >= before:
+            change = f"grow from {before:,} to {after:,}" if after > before else f"stay at {before:,}"
+            return f"at rank {rank} would {change} {what}; {fix}"
+    return ""
 
 
 def low_rank_linear(layer, rank):

@@ -15,8 +15,7 @@ import numpy as np
 
 from tinyopt import nn
 from tinyopt.compress import conv_lowrank
-from tinyopt.compress.conv_lowrank import chosen_ranks
-from tinyopt.compress.lowrank import largest_saving_rank
+from tinyopt.compress.lowrank import check_energy, check_rank, chosen_ranks, first_to_keep, refusal
 from tinyopt.compress.rounding import checked_images, inputs_of
 from tinyopt.errors import ShapeError
 from tinyopt.measure import capture, inference
@@ -39,8 +38,7 @@ def whitened_svd(weight, gram, rank):
             Language Model Compression", arXiv:2403.07378 (S from Cholesky's factors of H).
     Differs: S comes from the eigenvectors of H, and may be singular: H needs no damping.
     """
-    if not isinstance(rank, (int, np.integer)) or not 1 <= rank <= min(weight.shape):
-        raise ValueError(f"rank is an integer in 1..{min(weight.shape)} for a weight {weight.shape}; got {rank!r}")
+    check_rank(weight, rank)
     p, sigma = output_spectrum(weight, gram)
     up = p[:, :rank]
     return up, up.T @ weight, float((sigma[rank:] ** 2).sum())
@@ -58,7 +56,8 @@ def output_spectrum(weight, gram):
         raise ShapeError(f"gram is XᵀX, ({weight.shape[1]}, {weight.shape[1]}) for this weight; got {gram.shape}")
     for name, array in (("weight", weight), ("gram", gram)):
         if not bool(np.isfinite(array).all()):
-            raise ValueError(f"{name} must be finite; some of it is NaN or infinite. Look at the calibration data")
+            hint = "Did training diverge, or do the calibration data hold NaN?"
+            raise ValueError(f"{name} must be finite; some of it is NaN or infinite. {hint}")
     values, vectors = np.linalg.eigh(gram)
     root = vectors * np.sqrt(np.maximum(values, 0))  # S; rounding may leave values just below 0
     p, sigma, _ = np.linalg.svd(weight @ root, full_matrices=False)
@@ -84,20 +83,14 @@ def factorize_outputs(model, images, rank=None, *, energy=None):
             Networks for Classification and Detection", arXiv:1505.06798.
     Differs: SVD-LLM and Zhang et al. give a layer what the factored layers before it make.
     """
-    images = checked_images(model, images)
-    if energy is not None and not 0 < energy <= 1:
-        raise ValueError(f"energy is the share of the outputs' variance to keep, in (0, 1]; got {energy}")
-    with inference(model), capture(model) as ran:
-        model(images)
-    kinds = nn.Linear, nn.Conv2d
-    layers = {name: layer for name, layer in model.named_modules() if type(layer) in kinds and name in ran
-              and getattr(layer, "groups", 1) == 1}  # fmt: skip
+    if energy is not None:
+        check_energy(energy, "the outputs' variance")
+    layers, ran = _layers_that_run(model, images)
     names = {id(layer): name for name, layer in layers.items()}
 
     def from_energy(layer):
         _, sigma = output_spectrum(*_matrices(layer, ran[names[id(layer)]])[:2])
-        kept = np.cumsum(sigma**2)
-        return min(int((kept < energy * kept[-1]).sum()) + 1, len(sigma))
+        return first_to_keep(sigma, energy)
 
     ranks = chosen_ranks(layers, rank, energy, from_energy, _refusal)
     thin, results = {}, {}
@@ -110,6 +103,28 @@ def factorize_outputs(model, images, rank=None, *, energy=None):
     for name, layer in thin.items():
         model.replace(name, layer)
     return results
+
+
+def output_spectra(model, images):
+    """How long the outputs of each Linear and Conv2d are along their principal axes: {layer: σ}, of what they vary.
+
+    Shapes: images (n, ...), from the training part -> σ (min(O, I),), falling; layers that do not run, or have groups,
+            are left out.
+    Raises: ValueError for images or weights that are not finite.
+    """
+    layers, ran = _layers_that_run(model, images)
+    return {name: output_spectrum(*_matrices(layer, ran[name])[:2])[1] for name, layer in layers.items()}
+
+
+def _layers_that_run(model, images):
+    """{name: layer} of those that can be factored, and what `capture` saw of all layers."""
+    images = checked_images(model, images)
+    with inference(model), capture(model) as ran:
+        model(images)
+    kinds = nn.Linear, nn.Conv2d
+    layers = {name: layer for name, layer in model.named_modules() if type(layer) in kinds and name in ran
+              and getattr(layer, "groups", 1) == 1}  # fmt: skip
+    return layers, ran
 
 
 def _matrices(layer, ran):
@@ -130,14 +145,7 @@ def _refusal(layer, rank):
     """Why a layer is not to be factored at this rank; "" if it gets smaller."""
     if isinstance(layer, nn.Conv2d):
         return conv_lowrank.refusal(layer, rank, "channel")
-    if not isinstance(rank, (int, np.integer)) or isinstance(rank, bool) or rank < 1:
-        raise ValueError(f"rank is an integer of 1 or more; got {rank!r}")
-    old, new, limit = layer.weight.size, rank * sum(layer.weight.shape), largest_saving_rank(layer.weight.shape)
-    if new < old:
-        return ""
-    change = f"grow from {old:,} to {new:,}" if new > old else f"stay at {old:,}"
-    fix = f"use a rank of {limit} or less" if limit else "this layer is too thin to be factored"
-    return f"at rank {rank} would {change} numbers; {fix}"
+    return refusal(layer.weight.shape, rank)
 
 
 def _thin_layer(layer, up, down, shift):

@@ -5,7 +5,8 @@ from tinyopt.nn.containers import Residual, Sequential
 from tinyopt.nn.dynamic import DynamicQuantLinear
 from tinyopt.nn.fake_quantize import FakeQuantize
 from tinyopt.nn.formats import Format
-from tinyopt.nn.fused import FusedConv2d, FusedLinear
+from tinyopt.nn.fused import FusedAdd, FusedConv2d, FusedLinear
+from tinyopt.nn.grouped import GroupedCodebook
 from tinyopt.nn.hashed import Hashed
 from tinyopt.nn.layers import (
     Add, AvgPool2d, Conv2d, Dropout, Flatten, Identity, Linear, LowRankLinear, MaxPool2d, ReLU,
@@ -26,14 +27,14 @@ LAYERS = {  # what a file can rebuild without the reader's code
     layer.__name__: layer
     for layer in (
         Add, AvgPool2d, BatchNorm1d, BatchNorm2d, BinaryLinear, Conv2d, Dropout, DynamicQuantLinear, Embedding,
-        FakeQuantize, Flatten, FusedConv2d, FusedLinear, Identity, LearnedStep, LearnedStepConv2d, LearnedStepLinear,
-        Linear, LoRALinear, LowRankLinear, MaxPool2d, ReLU, Repeat, Residual, Sequential, SparseLinear,
-        TrainedTernaryConv2d, TrainedTernaryLinear,
+        FakeQuantize, Flatten, FusedAdd, FusedConv2d, FusedLinear, Identity, LearnedStep, LearnedStepConv2d,
+        LearnedStepLinear, Linear, LoRALinear, LowRankLinear, MaxPool2d, ReLU, Repeat, Residual, Sequential,
+        SparseLinear, TrainedTernaryConv2d, TrainedTernaryLinear,
     )
 }  # fmt: skip
 
 __all__ = [
-    *LAYERS, "LAYERS", "Binary", "Codebook", "Format", "Hashed", "Mask", "Module", "Parameter", "Quantize", "Ternary",
-    "View",
+    *LAYERS, "LAYERS", "Binary", "Codebook", "Format", "GroupedCodebook", "Hashed", "Mask", "Module", "Parameter",
+    "Quantize", "Ternary", "View",
 ]  # fmt: skip
 LAYERS.update({layer.__name__: layer for layer in integer.LAYERS})

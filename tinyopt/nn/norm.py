@@ -18,7 +18,7 @@ class BatchNorm(Module):
         running ← (1 − momentum) · running + momentum · batch        the running variance is unbiased
 
     In training, mean and var are the batch's; in eval mode, the running ones. momentum=None takes the
-    plain average of all batches so far.
+    plain average of all batches so far. A norm that is `frozen` (`compress.freeze`) does as in eval mode always.
 
     Start:  weight 1, bias 0, running mean 0, running variance 1.
     Shapes: num_features is C; x and y (N, C) or (N, C, ...), as the subclass says.
@@ -29,6 +29,7 @@ class BatchNorm(Module):
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     n_axes = ()
+    frozen = False
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
         at_least_one(num_features=num_features)
@@ -45,9 +46,10 @@ class BatchNorm(Module):
             name, channels = type(self).__name__, self.num_features
             raise ShapeError(f"{name}({channels}) needs {axes} axes, the second of {channels} channels; got {x.shape}")
         check_floats(type(self).__name__, x, self.weight)
-        mean, var = self._measured(x.data) if self.training else (self.running_mean, self.running_var)
+        measures = self.training and not self.frozen
+        mean, var = self._measured(x.data) if measures else (self.running_mean, self.running_var)
         return OPS["batch_norm"](
-            x, self.weight, self.bias, Tensor._from_op(mean), Tensor._from_op(var), eps=self.eps, training=self.training
+            x, self.weight, self.bias, Tensor._from_op(mean), Tensor._from_op(var), eps=self.eps, training=measures
         )
 
     def _measured(self, x):

@@ -142,11 +142,7 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, groups=1):
             Document Processing", IWFHR (windows copied to a matrix). Differs: the copy is made for a
             few images at a time, so that it stays in the cache, and again for the gradient.
     """
-    stride, padding = pair(stride, "stride"), pair(padding, "padding")
-    check_conv(x.shape, weight.shape, stride, padding, groups)
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(f"conv2d with weight {weight.shape} needs bias {weight.shape[:1]}; got {bias.shape}")
-    check_floats("conv2d", x, weight)
+    stride, padding = checked(x, weight, bias, stride, padding, groups)
     if groups > 1:
         return conv2d_im2col(x, weight, bias, stride=stride, padding=padding, groups=groups)
     dense = _Dense(_channels_last(x, padding), weight, stride)
@@ -184,17 +180,19 @@ class _Dense:
         few = c * self.kw < 16
         self.m = next(m for m in ((4, 3, 2, 1) if few else (1,)) if self.q % m == 0)
         self.run = (self.kw + (self.m - 1) * stride[1]) * c  # numbers that a window reads from one row
-        row_bytes = self.kh * self.run * self.p * (self.q // self.m) * image.dtype.itemsize
-        self.chunks = backend.chunks(image, row_bytes)  # a few images at a time
+        self.row_bytes = self.kh * self.run * self.p * (self.q // self.m) * image.dtype.itemsize
+        self.chunks = backend.chunks(image, self.row_bytes)  # a few images at a time
 
     def columns(self, chunk):
         """The windows of some images, one a row: (images · P · Q/m, kh · run)."""
-        image = self.image[chunk]
+        return self.windows(self.image[chunk]).reshape(-1, self.kh * self.run)
+
+    def windows(self, image):
+        """The windows of these images without a copy: (images, P, Q/m, kh, run)."""
         n, height, width, c = image.shape
         rows = image.reshape(n, height, width * c)
         views = np.lib.stride_tricks.sliding_window_view(rows, (self.kh, self.run), axis=(1, 2))
-        views = views[:, :: self.stride[0], :: self.stride[1] * self.m * c][:, : self.p, : self.q // self.m]
-        return views.reshape(-1, self.kh * self.run)
+        return views[:, :: self.stride[0], :: self.stride[1] * self.m * c][:, : self.p, : self.q // self.m]
 
     def bands(self, matrix):
         """The m places of the filters in the banded matrix, each (kh, kw·C, O)."""
@@ -203,12 +201,17 @@ class _Dense:
         blocks = matrix.reshape(self.kh, self.run, self.m, self.n_out)
         return [blocks[:, k * shift : k * shift + length, k] for k in range(self.m)]
 
-    def forward(self, bias=None):
-        y = np.empty_like(self.image, shape=(len(self.image), self.p, self.q, self.n_out), order="C")
-        everywhere = None if bias is None else np.tile(bias, self.p * self.q)  # long runs add faster than short ones
+    def filters(self):
+        """The banded matrix: (kh · run, m · O)."""
         filters = np.zeros_like(self.weight, shape=(self.kh * self.run, self.m * self.n_out))
         for band in self.bands(filters):
             band[...] = self.weight.transpose(2, 3, 1, 0).reshape(band.shape)
+        return filters
+
+    def forward(self, bias=None):
+        y = np.empty_like(self.image, shape=(len(self.image), self.p, self.q, self.n_out), order="C")
+        everywhere = None if bias is None else np.tile(bias, self.p * self.q)  # long runs add faster than short ones
+        filters = self.filters()
         for chunk in self.chunks:
             np.matmul(self.columns(chunk), filters, out=y[chunk].reshape(-1, self.m * self.n_out))
             if bias is not None:
@@ -258,6 +261,16 @@ def pair(value, name):
     if len(both) != 2 or not all(isinstance(v, (int, np.integer)) and v >= 0 for v in both):
         raise ValueError(f"{name} is an integer of 0 or more, or a pair of them; got {value!r}")
     return both
+
+
+def checked(x, weight, bias, stride, padding, groups):
+    """stride and padding as pairs; raises, as `conv2d` says, unless a convolution can be made of all these."""
+    stride, padding = pair(stride, "stride"), pair(padding, "padding")
+    check_conv(x.shape, weight.shape, stride, padding, groups)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ShapeError(f"conv2d with weight {weight.shape} needs bias {weight.shape[:1]}; got {bias.shape}")
+    check_floats("conv2d", x, weight)
+    return stride, padding
 
 
 def check_conv(x_shape, weight_shape, stride, padding, groups):
