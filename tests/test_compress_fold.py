@@ -50,6 +50,12 @@ def test_a_norm_that_cannot_be_folded_stays(make, shape):
     assert all(np.array_equal(a.data, b.data) for a, b in zip(due, came, strict=True))
 
 
+def test_a_norm_that_measures_its_batches_is_refused():
+    net = moved(nn.Sequential(fc=nn.Linear(5, 4, rng=0), norm=nn.BatchNorm1d(4))).train()
+    with pytest.raises(ValueError, match=r"norm is in training mode.*call model.eval\(\) first"):
+        fold_norms(net, np.zeros((1, 5), np.float32))
+
+
 def test_one_that_can_be_is_gone_and_the_outputs_are_the_same():
     net, x = moved(nn.Sequential(fc=nn.Linear(5, 4, rng=0), norm=nn.BatchNorm1d(4))), Tensor(RNG.random((3, 5), dtype="f4"))
     due = net(x).data

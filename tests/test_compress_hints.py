@@ -82,6 +82,8 @@ def test_what_cannot_be_compared_is_refused():
         hints.attention_map(x)
     with pytest.raises(ShapeError, match="the same N, H and W"):
         hints.attention_loss(Tensor(FEATURES), OTHERS[:, :, :1])
+    with pytest.raises(ValueError, match="beta weighs .* got inf"):
+        hints.attends(None, {"a": "b"}, beta=float("inf"))
     for power in (0, 0.5, float("nan")):
         with pytest.raises(ValueError, match="power is an exponent of 1 or more"):
             hints.attention_map(Tensor(FEATURES), power=power)
@@ -177,6 +179,30 @@ def test_the_first_stage_trains_up_to_the_guided_layer_and_leaves_nothing_frozen
     assert all(parameter.grad is None for parameter in student.parameters())
     with pytest.raises(KeyError, match="no layer 'conv3' has run"):
         hints.fit_hints(student, teacher, DIGITS, hint="conv3", guided="conv2")
+
+
+def test_the_first_stage_leaves_the_norms_behind_it_alone_and_makes_its_own_optimizer():
+    def network(seed):
+        return nn.Sequential(
+            nn.Conv2d(1, 2, 3, rng=seed), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3, rng=seed), nn.BatchNorm2d(2),
+            nn.Flatten(), nn.Linear(32, 10, rng=seed),
+        )  # fmt: skip
+
+    student, teacher, rates = network(0), network(1), []
+
+    def optimizer(params):
+        rates.append(len(list(params)))
+        return optim.SGD(params, lr=0.05)
+
+    settings = {"hint": "1", "guided": "1", "epochs": 1, "progress": False}
+    hints.fit_hints(student, teacher, ((IMAGES, LABELS), None), optimizer=optimizer, **settings)
+    assert rates == [len(list(student.parameters())) + 2]  # the regressor's two
+    assert student[1].num_batches_tracked == 2 and student[3].num_batches_tracked == 0
+    student.train()(Tensor(IMAGES))
+    assert student[3].num_batches_tracked == 1  # nothing stays frozen
+    with pytest.raises(TypeError, match="each stage makes its own optimizer; got one that is made, SGD"):
+        made = optim.SGD(student.parameters(), lr=0.05)
+        hints.fit_hints(student, teacher, ((IMAGES, LABELS), None), optimizer=made, **settings)
 
 
 def test_the_objective_of_hints_is_the_distance_of_the_regressors_guess():

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from tinyopt import Tensor, data, gradcheck, measure, nn, train
 from tinyopt.compress import distill, teachers
-from tinyopt.errors import ShapeError
+from tinyopt.errors import DtypeError, ShapeError
 from tinyopt.optim import SGD
 
 DIGITS = data.digits()
@@ -34,6 +34,37 @@ def neighbours(images, labels, k=5):
         return np.eye(10)[labels[np.argsort(distance, axis=1)[:, :k]]].mean(axis=1)
 
     return predict_proba
+
+
+class Forest:
+    """A random forest: each tree has its own drawing of the rows, and each node a few features to choose from."""
+
+    def __init__(self, rows, labels, n_trees, rng):
+        draws = (rng.integers(len(rows), size=len(rows)) for _ in range(n_trees))
+        self.trees = [self.grow(rows[draw], labels[draw], rng) for draw in draws]
+
+    def grow(self, rows, labels, rng):
+        shares = np.bincount(labels, minlength=10) / len(labels)
+        splits = []
+        for feature in rng.choice(rows.shape[1], size=5, replace=False):
+            line = rows[:, feature].mean()
+            left = rows[:, feature] < line
+            if left.any():  # and never all
+                sums = [(np.bincount(labels[side]) ** 2).sum() / side.sum() for side in (left, ~left)]
+                splits.append((sum(sums), feature, line, left))  # the largest is the purest, by Gini
+        if len(labels) < 12 or not splits:
+            return shares
+        _, feature, line, left = max(splits, key=lambda split: split[0])
+        return feature, line, *(self.grow(rows[side], labels[side], rng) for side in (left, ~left))
+
+    def answer(self, tree, row):
+        while type(tree) is tuple:
+            feature, line, left, right = tree
+            tree = left if row[feature] < line else right
+        return tree
+
+    def predict_proba(self, rows):
+        return np.array([[self.answer(tree, row) for tree in self.trees] for row in rows]).mean(axis=1)
 
 
 # --- the loss -------------------------------------------------------------------------------------------
@@ -105,6 +136,25 @@ def test_a_function_of_another_library_teaches_without_labels():
     assert measure.evaluate(student, DIGITS.test).accuracy > 0.85  # labels alone, all of them 0, would give 0.1
 
 
+def test_a_random_forest_teaches_a_network_and_is_asked_once_for_each_image():
+    rows, labels = DIGITS.train.images[:250].reshape(250, 64), DIGITS.train.labels[:250]
+    forest, asked = Forest(rows, labels, 8, np.random.default_rng(0)), []
+
+    def predict_proba(rows):
+        asked.append(len(rows))
+        return forest.predict_proba(rows)
+
+    teacher = teachers.remembered(teachers.predictor(predict_proba))
+    student, nonsense = linear(0), (DIGITS.train.images[400:700], np.zeros(300, dtype="i8"))
+    settings = {"epochs": 12, "optimizer": SGD(student.parameters(), lr=0.3), "progress": False}
+    train.fit(student, (nonsense, None), objective=teachers.taught_from(teacher, alpha=1), **settings)
+    assert sum(asked) == 300
+    assert measure.evaluate(student, DIGITS.test).accuracy > 0.75  # labels alone, all of them 0, would give 0.1
+    again = teacher(nonsense[0][[7, 3, 7]])
+    np.testing.assert_allclose(again, forest.predict_proba(nonsense[0][[7, 3, 7]].reshape(3, 64)), rtol=1e-6)
+    assert sum(asked) == 300
+
+
 def test_what_a_teacher_may_not_answer():
     with pytest.raises(ShapeError, match=r"one row of probabilities for each of 96 images; got \(2, 3\)"):
         teachers.answers(lambda images: P, IMAGES)
@@ -148,6 +198,12 @@ def test_unlabelled_images_get_the_teachers_answers_and_help():
         teachers.with_unlabelled(few, rest[:, :, :4], teacher)
     with pytest.raises(ValueError, match="teacher and labels need the same classes; got 3 and a label"):
         teachers.with_unlabelled(few, rest, linear(0, 3))
+    with pytest.raises(ValueError, match="no image without a label"):
+        teachers.with_unlabelled(few, rest[:0], teacher)
+    with pytest.raises(DtypeError, match="labels here are class numbers"):
+        teachers.with_unlabelled(both, rest, teacher)
+    none = teachers.with_unlabelled(few.take(slice(0, 0)), rest[:1], teacher)  # a teacher labels all: one image
+    assert none.labels.shape == (1, 10)
 
 
 # --- one after the other --------------------------------------------------------------------------------
@@ -236,5 +292,7 @@ def test_students_that_are_alike_have_nothing_to_teach_each_other():
             teachers.mutual_losses(few, np.array([0, 2]))
     with pytest.raises(ValueError, match="two or more; got 1"):
         teachers.Cohort(linear(0))
+    with pytest.raises(TypeError, match="mutually trains a Cohort: .* got Sequential"):
+        teachers.mutually(linear(0), Tensor(IMAGES), Tensor(LABELS))
     with pytest.raises(ShapeError, match="need the same classes"):
         teachers.mutually(teachers.Cohort(linear(0), linear(1, 4)), Tensor(IMAGES), Tensor(LABELS % 4))

@@ -20,16 +20,16 @@ def network(channels, seed):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "loss, arrays",
-    [
-        (hints.squared_distance, (X, Y)),
-        (hints.attention_loss, (IMAGES, IMAGES[:, ::2] + 1)),
-        (hints.attention_map, (IMAGES,)),
-    ],
-    ids=["squared_distance", "attention_loss", "attention_map"],
-)
-def test_a_loss_and_its_gradient_run_there_without_a_transfer(loss, arrays, device):
+LOSSES = {
+    "squared_distance": (X, Y),
+    "attention_loss": (IMAGES, IMAGES[:, ::2] + 1),
+    "attention_map": (IMAGES,),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_and_its_gradient_run_there_without_a_transfer(name, device):
+    loss, arrays = getattr(hints, name), LOSSES[name]
     expected = forward_and_backward(loss, arrays, "cpu")
     assert_same(forward_and_backward(loss, arrays, device.name, device.transfers), expected)
 
@@ -50,6 +50,9 @@ def test_an_objective_gives_the_same_numbers_there(name, device):
         return [loss.data, logits.data, *(parameter.grad for parameter in student.parameters())]
 
     assert_runs_alike(run, device)
+
+
+CASES = *LOSSES, *OBJECTIVES, "fit_hints by hinted"
 
 
 def test_the_stage_of_hints_ends_in_the_same_weights_there(device):

@@ -54,6 +54,11 @@ def taught(where):
     return weights_of(student)
 
 
+def remembered(where):
+    teacher, images = teachers.remembered(network(1).to(where)), backend.to_device(DIGITS, where)
+    return [teachers.answers(teacher, images[start:]) for start in (8, 0)]
+
+
 def chained(where):
     students = [network(0), network(1)]
     teachers.chain(teachers.predictor(votes), students, DATA, device=where, **SETTINGS)
@@ -66,12 +71,30 @@ def mutual(where):
     return weights_of(cohort)
 
 
+def partly_labelled(where):
+    teacher = network(1).to(where)
+    return list(teachers.with_unlabelled(DATA[0], DIGITS[:5] / 2, teacher))
+
+
+def divergence(where):
+    return [teachers.divergence(Tensor(backend.to_device(X, where)), backend.to_device(CERTAIN, where)).data]
+
+
+def mutual_losses(where):
+    x, labels = (backend.to_device(array, where) for array in (X, LABELS))
+    return [loss.data for loss in teachers.mutual_losses([Tensor(x), Tensor(2 * x)], Tensor(labels))]
+
+
 CASES = {
+    "divergence": divergence,
+    "mutual_losses": mutual_losses,
+    "with_unlabelled": partly_labelled,
     "temper": lambda where: [teachers.temper(backend.to_device(CERTAIN + PROBABILITIES, where), 3.0)],
-    "taught_from an ensemble": taught,
+    "taught_from an ensemble of a predictor": taught,
+    "remembered": remembered,
     "chain": chained,
     "born_again": lambda where: weights_of(*teachers.born_again(network, DATA, device=where, **SETTINGS)),
-    "mutually": mutual,
+    "mutually in a Cohort": mutual,
 }
 
 

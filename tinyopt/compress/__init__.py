@@ -94,8 +94,8 @@ from tinyopt.compress.sparse import sparsify
 from tinyopt.compress.static import quantize_static
 from tinyopt.compress.surgery import groups_of, masked, remove
 from tinyopt.compress.teachers import (
-    Cohort, born_again, chain, divergence, ensemble, mutual_losses, mutually, predictor, taught_from, temper,
-    with_unlabelled,
+    Cohort, born_again, chain, divergence, ensemble, mutual_losses, mutually, predictor, remembered, taught_from,
+    temper, with_unlabelled,
 )  # fmt: skip
 from tinyopt.compress.ternary import prepare_ttq, ternarize
 from tinyopt.compress.thin import prune_channels
@@ -113,8 +113,8 @@ __all__ = [
     "magnitude_mask", "masked", "merge_adapters", "merge_convs", "merge_linears", "mimics", "mutual_losses",
     "mutually", "n_m_mask", "output_spectrum", "predictor", "prepare_lsq", "prepare_qat", "prepare_ttq", "prune",
     "prune_blocks", "prune_channels", "prune_n_m", "quantize", "quantize_dynamic", "quantize_levels",
-    "quantize_static", "rank_for_energy", "rank_sweep", "ranks_for_bytes", "reconstruct", "remove", "scan",
-    "scan_bits", "share", "smooth", "soften", "sparse_start", "sparsify", "spatial_svd", "squared_distance",
-    "store_as", "taught_by", "taught_from", "temper", "ternarize", "tie", "top_mask", "transfer", "truncated_svd",
-    "tucker2", "whitened_svd", "with_unlabelled",
+    "quantize_static", "rank_for_energy", "rank_sweep", "ranks_for_bytes", "reconstruct", "remembered", "remove",
+    "scan", "scan_bits", "share", "smooth", "soften", "sparse_start", "sparsify", "spatial_svd",
+    "squared_distance", "store_as", "taught_by", "taught_from", "temper", "ternarize", "tie", "top_mask",
+    "transfer", "truncated_svd", "tucker2", "whitened_svd", "with_unlabelled",
 ]  # fmt: skip

@@ -1,17 +1,23 @@
 """Distillation and transfer: a small network learns from a large one's probabilities, or keeps a part of it.
 
-Start with `soften`, then `distillation_loss`; `taught_by` makes of it the objective that `train.fit`
-minimises. `transfer` keeps a trained network's layers, frozen, and puts a new head on them.
+Start with these three: `soften`, `distillation_loss`, and `taught_by`, which makes of it an objective for `train.fit`:
+
+    train.fit(student, digits, objective=taught_by(teacher))
+    compress.prune(model, 0.9)                                               or `qat = prepare_qat(model, digits.train)`
+    train.fit(model, digits, objective=taught_by(before, temperature=1))     with `callbacks=[qat]`; zeros stay zeros
+    new = transfer(model, 5)                                                 5 other classes: a new head, all else frozen
 """
 
 import copy
+import math
 
 import numpy as np
 
 from tinyopt.autograd import no_grad
 from tinyopt.errors import ShapeError
 from tinyopt.losses import cross_entropy
-from tinyopt.nn import Linear
+from tinyopt.nn import BatchNorm1d, BatchNorm2d, Linear
+from tinyopt.optim import Optimizer
 from tinyopt.tensor import OPS, Tensor
 
 
@@ -23,12 +29,11 @@ def soften(logits, temperature):
     T = 1 is the usual softmax. As T → ∞ all classes become equally likely, as T → 0 the largest takes all.
 
     Shapes: logits (..., C), an array -> p, same shape; each row sums to 1.
-    Raises: ValueError unless temperature > 0.
+    Raises: ValueError unless temperature is above 0, and finite.
     Source: Hinton, Vinyals & Dean (2015), "Distilling the Knowledge in a Neural Network",
             arXiv:1503.02531, Equation 1.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature is above 0 (1 leaves the logits as they are); got {temperature}")
+    check_teaching(temperature)
     scaled = logits / float(temperature)
     p = np.exp(scaled - scaled.max(axis=-1, keepdims=True))  # the largest is now exp(0): no overflow
     return p / p.sum(axis=-1, keepdims=True)
@@ -45,41 +50,77 @@ def distillation_loss(student_logits, teacher_logits, target, *, temperature=4.0
     one 1/T from z / T, one since p and q grow alike. T² undoes it, so that α means the same at every T.
 
     Shapes: logits (N, C) both, the teacher's as a tensor or an array; target (N,) integers, or (N, C)
-            probabilities -> L, a number.
+            probabilities, or None if alpha is 1, which reads no label -> L, a number.
     Units:  nats; temperature > 0; alpha in [0, 1] is the teacher's share.
     Raises: ValueError for other temperatures and alphas; ShapeError if the class counts differ.
     Source: Hinton, Vinyals & Dean (2015), "Distilling the Knowledge in a Neural Network",
             arXiv:1503.02531, Section 2.
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is the teacher's share of the loss, in [0, 1]; got {alpha}")
+    check_teaching(temperature, alpha)
     teacher_logits = Tensor(teacher_logits)  # cut off from its graph
-    if student_logits.shape != teacher_logits.shape:
-        raise ShapeError(
-            f"teacher and student need the same classes; got {teacher_logits.shape} and {student_logits.shape}"
-        )
+    check_same_classes(teacher_logits.shape, student_logits.shape)
     p = Tensor(soften(teacher_logits.data, temperature))
     log_p = OPS["log_softmax"](teacher_logits * (1 / temperature))  # where p is 0, its log would be −∞
     log_q = OPS["log_softmax"](student_logits * (1 / temperature))
-    divergence = (p * (log_p - log_q)).sum() * (1 / len(student_logits))
-    return divergence * (alpha * temperature**2) + cross_entropy(student_logits, target) * (1 - alpha)
+    loss = (p * (log_p - log_q)).sum() * (alpha * temperature**2 / len(student_logits))
+    return loss if alpha == 1 else loss + cross_entropy(student_logits, target) * (1 - alpha)
+
+
+def check_teaching(temperature, alpha=1.0):
+    """Refuse a temperature that is not above 0, or not finite, and an alpha outside [0, 1]."""
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature is above 0 and finite (1 changes nothing); got {temperature}")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is the teacher's share of the loss, in [0, 1]; got {alpha}")
+
+
+def check_same_classes(teacher, student):
+    """Refuse two shapes of answers that are not alike, or hold none."""
+    if teacher != student:
+        raise ShapeError(
+            f"teacher and student need the same classes; got {teacher} and {student}. A teacher that was "
+            "fitted without some class has no column for it"
+        )
+    if len(student) != 2 or 0 in student:
+        raise ShapeError(f"teacher and student answer (N, C) numbers, for N of 1 or more; got {student}")
+
+
+def made(optimizer, model):
+    """The optimizer of a stage, from what makes one: a class, or `lambda params: SGD(params, lr=0.1)`."""
+    if isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"each stage makes its own optimizer; got one that is made, {type(optimizer).__name__}. Give a function "
+            f"of parameters: optimizer=lambda params: {type(optimizer).__name__}(params, lr={optimizer.lr})"
+        )
+    return optimizer(model.parameters())
 
 
 def taught_by(teacher, *, temperature=4.0, alpha=0.9):
     """An objective for `train.fit`: the student is shown the teacher's logits for each batch.
 
-    `teacher` is a model, put in eval mode here, or any function from images to logits.
+    `teacher` is a model, put in eval mode here, or any function from images to logits. One that gives
+    probabilities, as other libraries' do, teaches by `teachers.taught_from`.
+
+    Raises: ValueError for other temperatures and alphas, and for a teacher that gives probabilities.
     """
+    check_teaching(temperature, alpha)
     if hasattr(teacher, "eval"):
         teacher.eval()
 
     def objective(student, images, labels):
         with no_grad():
-            answer = teacher(images)
+            answer = Tensor(teacher(images)).astype(images.dtype)
+        _check_logits(answer.data)
         logits = student(images)
         return distillation_loss(logits, answer, labels, temperature=temperature, alpha=alpha), logits
 
     return objective
+
+
+def _check_logits(z):
+    """Rows of 0 or more that all sum to 1 are no logits; on a GPU the question would wait."""
+    if type(z) is np.ndarray and z.ndim == 2 and z.min(initial=0) >= 0 and abs(z.sum(axis=1) - 1).max(initial=0) < 1e-5:
+        raise ValueError("taught_by needs a teacher's logits; these are probabilities. Use teachers.taught_from")
 
 
 def freeze(model, *, but=()):
@@ -92,7 +133,9 @@ def freeze(model, *, but=()):
     Shapes: but, names of layers or parameters, such as ("fc2",).
     Units:  returns the number of weights that are still trained.
     Raises: KeyError that lists the names there are, for one that is not among them.
-    Differs: batch norm's running means are no parameters; in training mode they still follow the data.
+    Differs: in PyTorch, a batch norm whose parameters are frozen still follows the data in training. Here it is
+            frozen as a whole: it normalises by its running averages, and these stay. A file does not say what is
+            frozen: after `load`, all is trained.
     """
     if isinstance(but, str):
         but = (but,)
@@ -103,7 +146,15 @@ def freeze(model, *, but=()):
         parameter.requires_grad = any(name == part or name.startswith(part + ".") for part in but)
         trained += parameter.data.size * parameter.requires_grad
         parameter.grad = None
+    freeze_norms(model)
     return trained
+
+
+def freeze_norms(model):
+    """Freeze the batch norms of which no parameter is trained, and no other."""
+    for layer in model.modules():
+        if isinstance(layer, (BatchNorm1d, BatchNorm2d)):
+            layer.frozen = not any(parameter.requires_grad for parameter in layer.parameters())
 
 
 def transfer(model, n_classes, rng=None):

@@ -7,7 +7,7 @@ left of it at run time.
 
 import numpy as np
 
-from tinyopt.compress.one_run import as_example
+from tinyopt.compress.one_run import as_example, refuse_training
 from tinyopt.measure import trace
 from tinyopt.nn import BatchNorm1d, BatchNorm2d, Conv2d, Identity, Linear, Mask, Parameter
 
@@ -36,8 +36,10 @@ def fold_norms(model, example):
     runs with, and those are the folded ones: fold first, quantize then. Returns the names of the norms folded.
 
     Shapes: example, images as the model takes them; one is enough.
-    Raises: ValueError if such a layer's weight is already stored as integers or codebook labels.
+    Raises: ValueError if a batch norm is in training mode, or such a layer's weight is already stored as integers or
+            codebook labels.
     """
+    refuse_training(model)
     run, done = trace(model, as_example(model, example)), []
     for step in run:
         before = run.producer(step.inputs[0]) if isinstance(step.module, (BatchNorm1d, BatchNorm2d)) else None

@@ -10,11 +10,14 @@ of tensors; `mimics`, `hinted` and `attends` make of them the objectives that `t
 A layer's output is read with `measure.capture`: no model has to be rewritten in order to be looked into.
 """
 
-from tinyopt.compress.distill import freeze
+import math
+
+from tinyopt.compress.distill import freeze, freeze_norms, made
 from tinyopt.data import DataLoader
 from tinyopt.errors import ShapeError
 from tinyopt.measure import capture, inference
 from tinyopt.nn import Conv2d, Linear, Module
+from tinyopt.optim import Adam
 from tinyopt.tensor import OPS, Tensor
 from tinyopt.train import classify, fit
 
@@ -120,8 +123,8 @@ def attends(teacher, layers, *, beta=1e3, power=2, objective=classify):
             `objective`, such as `taught_by(teacher)`, says the rest.
     Raises: ValueError for a negative beta, or no pair; KeyError that lists the names there are.
     """
-    if not beta >= 0:
-        raise ValueError(f"beta weighs attention against the objective, 0 or more; got {beta}")
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"beta weighs attention against the objective, 0 or more and finite; got {beta}")
     if not layers:
         raise ValueError("layers names the pairs to compare, {name in the student: name in the teacher}; got none")
 
@@ -183,11 +186,12 @@ def regressor(guided, hint, rng=None):
     return Conv2d(guided[1], hint[1], kernel, rng=rng)
 
 
-def fit_hints(student, teacher, data, *, hint, guided, rng=None, **settings):
+def fit_hints(student, teacher, data, *, hint, guided, rng=None, optimizer=Adam, **settings):
     """FitNets' first stage: train the student up to layer `guided`, to guess the teacher's layer `hint` from it.
 
     The layers behind are frozen meanwhile, and none stays frozen that was not before. In the second stage the
-    whole student is trained from here on, with `taught_by(teacher)`. `settings` go to `train.fit`.
+    whole student is trained from here on, with `taught_by(teacher)`. `optimizer` makes one from parameters, the
+    regressor's too, such as `lambda params: SGD(params, lr=0.1)`; `settings` go to `train.fit`.
 
     Shapes: data as `train.fit` takes it. Returns its history; the loss in it is that of the hints.
     Raises: KeyError that lists the names there are, for a layer that did not run; ShapeError as `regressor`.
@@ -203,10 +207,12 @@ def fit_hints(student, teacher, data, *, hint, guided, rng=None, **settings):
     before = {parameter: parameter.requires_grad for parameter in student.parameters()}
     freeze(model, but=_reached(model, images, guided))
     try:
-        return fit(model, data, objective=hinted(teacher, hint, guided), **settings)
+        trained = made(optimizer, model)
+        return fit(model, data, objective=hinted(teacher, hint, guided), optimizer=trained, **settings)
     finally:
         for parameter, wanted in before.items():
             parameter.requires_grad, parameter.grad = wanted, None
+        freeze_norms(student)
 
 
 def _reached(model, images, guided):

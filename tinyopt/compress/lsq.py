@@ -20,6 +20,7 @@ from tinyopt.compress.fold import fold_norms
 from tinyopt.compress.layers import chosen_weights
 from tinyopt.compress.observers import images_of
 from tinyopt.compress.qat import insert_after, quantizers
+from tinyopt.measure import inference
 from tinyopt.nn import Conv2d, FakeQuantize, Linear, Mask, Quantize
 from tinyopt.nn.learned_step import LearnedStep, LearnedStepConv2d, LearnedStepLinear, step_range
 
@@ -62,7 +63,8 @@ def prepare_lsq(model, part, *, weight_bits=8, activation_bits=8, per_channel=Fa
         step_range(8 if bits is None else bits)
     layers = _plain_layers(model, skip) if weight_bits is not None else {}
     if fold:
-        fold_norms(model, images[:1])
+        with inference(model):  # folded is what inference would compute, also while the model trains
+            fold_norms(model, images[:1])
     made = {}
     if activation_bits is not None:
         made = quantizers(model, images, lambda x: _started(activation_bits, x), skip)

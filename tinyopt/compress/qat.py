@@ -49,7 +49,8 @@ def prepare_qat(
     images, weights = images_of(part)[:n_images], chosen_weights(model, skip)
     FakeQuantize(8 if activation_bits is None else activation_bits)  # refuses other bits before anything changes
     if fold:
-        fold_norms(model, images[:1])
+        with inference(model):  # folded is what inference would compute, also while the model trains
+            fold_norms(model, images[:1])
     made = {}
     if activation_bits is not None:
         made = quantizers(model, images, lambda x: _ranged(x, activation_bits, momentum, observer()), skip)
