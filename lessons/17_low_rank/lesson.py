@@ -10,8 +10,9 @@
 #
 # - **You need:** matrix products, eigenvalues of a symmetric 2×2 matrix; lesson 6 (MACs, bytes, time).
 # - **You will write:** a best approximation by hand, `truncated_svd`, `rank_for_energy`,
-#   `largest_saving_rank`, and an example in which 99 % is not enough.
-# - **Time:** about 100 minutes.
+#   `largest_saving_rank`, an example in which 99 % is not enough, `whitened_svd`, `spatial_svd` and
+#   `merged_weight`.
+# - **Time:** about 150 minutes.
 #
 # Where an exercise is still empty, the package's own function works for you.
 
@@ -25,6 +26,7 @@ import numpy as np
 
 import tinyopt
 from tinyopt import compress, data, measure, models, nn, optim, train
+from tinyopt.compress import conv_lowrank, lora, rank_budget, whitened
 from tinyopt.compress.lowrank import energy_sweep, rank_sweep
 from tinyopt.course import STYLE, start
 from tinyopt.course.lessons import find, load
@@ -42,15 +44,15 @@ digits = data.mnist5k()
 LAYERS = ("fc1", "fc2", "fc3")
 
 
-def fine_tune(net, epochs=3, lr=1e-3):
-    """Train a network, also one that has been trained before; the learning rate falls to 0."""
-    optimizer = optim.AdamW(net.parameters(), lr=lr)
-    train.fit(net, digits, epochs=epochs, optimizer=optimizer, schedule=train.cosine, progress=False)
+def fine_tune(net, epochs=3, lr=1e-3, task=digits):
+    """Train what is not frozen, also of a network that was trained before; the learning rate falls to 0."""
+    optimizer = optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=lr)
+    train.fit(net, task, epochs=epochs, optimizer=optimizer, schedule=train.cosine, progress=False)
     return net
 
 
-def val(net):
-    return measure.evaluate(net, digits.val)
+def val(net, task=digits):
+    return measure.evaluate(net, task.val)
 
 
 def with_weight(layer, matrix):
@@ -313,23 +315,9 @@ plt.show()
 # s·(√n − √m) and s·(√n + √m) for m < n. It is drawn in grey.
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.3), layout="constrained", sharey=True)
-for ax, layer in zip(axes, LAYERS):
-    after, before = (model.get(layer).weight.data for model in (net, untrained))
-    m, n = after.shape
-    s = 1 / np.sqrt(3 * n)  # the start is uniform in ±1/√n: this is its standard deviation
-    low, high = s * (np.sqrt(n) - np.sqrt(m)), s * (np.sqrt(n) + np.sqrt(m))
-    ax.axhspan(low, high, color="0.88")
-    found = {name: np.linalg.svd(w, compute_uv=False) for name, w in (("before", before), ("after", after))}
-    for (name, values), colour in zip(found.items(), ("C0", "C3")):
-        ax.semilogy(range(1, len(values) + 1), values, ".", ms=4, color=colour, label=f"{name} training")
-    ax.set(title=f"{layer}: {m} × {n}", xlabel="i, log scale", xscale="log")
-    outside = int((found["after"] > high).sum())
-    print(f"{layer}: after training, {outside} of {m} singular values are above the grey band")
-axes[0].set_ylabel("singular value σᵢ, log scale")
-axes[0].set_yticks([0.2, 0.5, 1, 2, 5, 10], [0.2, 0.5, 1, 2, 5, 10])
-axes[0].minorticks_off()
-axes[0].legend(frameon=False, loc="lower left")
+material.plot_spectra(
+    {layer: [model.get(layer).weight.data for model in (untrained, net)] for layer in LAYERS}
+)
 plt.show()
 
 # %% [markdown]
@@ -405,26 +393,15 @@ print(f"{'dense':>6} {sum(p.size for p in net.parameters()):11,}")
 # For 300 × 784 that is 216.97: from rank 217 on, the "compressed" layer is larger. The full rank is 300.
 
 # %%
-sweep = rank_sweep(W)
-all_ranks = [cut.rank for cut in sweep]
-figure, ax = plt.subplots(figsize=(6.8, 3.2), layout="constrained")
-ax.plot(all_ranks, [cut.parameters / 1000 for cut in sweep], label="two factors")
-ax.axhline(W.size / 1000, color="C3", ls="--", label="the matrix")
-ax.axvline(216.97, color="0.6", ls=":")
-ax.annotate("break-even", (216.97, 20), (5, 0), textcoords="offset points", color="0.4")
-ax.set(xlabel="rank of fc1", ylabel="thousand numbers = thousand MACs", xlim=(0, 300), ylim=(0, 340))
-second = ax.twinx()
-second.plot(all_ranks, [cut.energy for cut in sweep], color="C2")
-second.set(ylabel="energy kept (green)", ylim=(0, 1.05))
-ax.legend(frameon=False, loc="upper left")
+material.plot_break_even(W)
 plt.show()
 
 # %% [markdown]
 # ### Exercise 17.4 · the largest rank that saves
 #
-# Write the function that `factorize` asks before it replaces a layer. Be careful where the break-even is a
-# whole number: a 4 × 4 matrix has 16 numbers, and its factors of rank 2 have 16 as well. Nothing is saved
-# there.
+# `factorize` refuses a rank that saves nothing, and says which rank would. Write the function that it asks
+# for this. Be careful where the break-even is a whole number: a 4 × 4 matrix has 16 numbers, and its factors
+# of rank 2 have 16 as well. Nothing is saved there.
 
 
 # %% exercise="17.4"
@@ -480,19 +457,7 @@ for r in RANKS:
     models_of[r] = fine_tune(thin)
     tuned.append(val(thin))
 chosen = next(r for r, quality in zip(RANKS, tuned) if quality.accuracy >= floor)
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
-for ax in axes:
-    for found, name in ((at_once, "truncated"), (tuned, "truncated, then trained")):
-        heights, errors = [100 * q.accuracy for q in found], [100 * q.standard_error for q in found]
-        ax.errorbar(RANKS, heights, errors, fmt="o-", ms=4, capsize=2, label=name)
-    ax.axhline(100 * base.accuracy, color="0.5", ls="--", lw=1, label="dense")
-    ax.axhline(100 * floor, color="0.5", ls=":", label="dense − 1 standard error")
-    ax.set(xscale="log", xlabel="rank of each layer that becomes smaller")
-    ax.set_xticks(RANKS, RANKS)
-    ax.minorticks_off()
-axes[0].set_ylabel("validation accuracy, %")
-axes[1].set(ylim=(88, 97), title="enlarged")
-axes[0].legend(frameon=False, loc="lower right")
+material.plot_ranks(RANKS, {"truncated": at_once, "truncated, then trained": tuned}, base)
 plt.show()
 print("chosen rank:", chosen)
 
@@ -522,11 +487,7 @@ dense_row, thin_row = account["dense"], account[f"rank {chosen}, trained"]
 print("trained against dense, paired:", measure.compare(dense_row[-1], thin_row[-1]))
 names = ("MACs", "file", "time, 256 images", "time, 1 image")
 ratios = [dense_row[i] / thin_row[i] for i in (1, 2, 4, 3)]
-figure, ax = plt.subplots(figsize=(6.5, 2.4), layout="constrained")
-ax.bar_label(ax.barh(names, ratios, color=["C0", "C0", "C2", "C2"]), fmt="%.1f×", padding=3)
-ax.axvline(1, color="0.6", ls=":")
-ax.invert_yaxis()
-ax.set(xlabel=f"dense / (rank {chosen}, trained)", xlim=(0, 1.15 * max(ratios)))
+material.plot_ratios(names, ratios, f"dense / (rank {chosen}, trained)")
 plt.show()
 
 # %% [markdown]
@@ -535,10 +496,12 @@ plt.show()
 # are compared more sharply than two accuracies with their own errors (lesson 6). If a point matters, take
 # the next larger rank: it is still a small file.
 #
-# The file shrinks nearly as much as the MACs; some bytes are biases and the header. The **time** shrinks
-# less. Some of it is not multiplication: each layer's call costs a little, relu costs something, and there
-# are now more layers. For a single image this fixed part matters most. But no special hardware was needed:
-# two thin products are ordinary products. For pruning of single weights this is not so.
+# The file shrinks nearly as much as the MACs; some bytes are biases and the header. The **time** has a factor
+# of its own. Some of it is not multiplication: each layer's call costs a little, relu costs something, and
+# there are now more layers. For a single image this fixed part is most of the time, and hardly anything is
+# gained. For 256 images the gain is real (on a busy machine even more than that of the MACs, since thin
+# factors fit into the cache). And no special hardware was needed: two thin products are ordinary products.
+# For pruning of single weights this is not so.
 #
 # ## Why not train a thin network from the start?
 #
@@ -594,13 +557,7 @@ for name, model in wrong.items():
     many = measure.latency(model, digits.val.images[:256], budget=0.15).seconds * 1e3
     rows[name] = size_of(model) / 1000, measure.summary(model, (1, 28, 28)).macs / 1000, many
     print(f"{name:28} validation accuracy {val(model).accuracy:.1%}")
-figure, axes = plt.subplots(1, 3, figsize=(10, 2.6), layout="constrained", sharey=True)
-for ax, column, label in zip(axes, range(3), ("file on disk, kB", "thousand MACs", "ms for 256 images")):
-    heights = [row[column] for row in rows.values()]
-    bars = ax.barh(list(rows), heights, color=["0.6", "C3", "C3", "C2"])
-    ax.bar_label(bars, fmt="%.1f" if column == 2 else "%.0f", padding=3, fontsize=9)
-    ax.set(xlabel=label, xlim=(0, 1.25 * max(heights)))
-axes[0].invert_yaxis()
+material.plot_costs(rows, ("file on disk, kB", "thousand MACs", "ms for 256 images"))
 plt.show()
 
 # %% [markdown]
@@ -685,8 +642,350 @@ plt.show()
 # For random inputs, the outputs suffer as the weights do: the energy is a fair judge for inputs without
 # structure. Real digits are not random. At the lowest ranks they suffer *more*. From about rank 10 on they
 # suffer much less: they lie in the directions that training has enlarged. So fc1 can lose a third of its
-# energy and still work. But nobody guarantees this: see your witness. The cure is to minimise the error of
-# the *outputs*, on real inputs. That is called activation-aware SVD.
+# energy and still work. But nobody guarantees this: see your witness.
+#
+# ## The nearest outputs
+#
+# The cure is to minimise the error of the **outputs** on real inputs, not that of the weights. It is called
+# *activation-aware* SVD. On paper: W = [2 0; 0 1], and two inputs, x₁ = (1, 0) and x₂ = (0, 4).
+#
+#     keep the larger σ      [2 0; 0 0]      weights: 0 + 1 = 1      outputs: x₂ gave (0, 4), now 0: error 16
+#     keep the smaller σ     [0 0; 0 1]      weights: 4 + 0 = 4      outputs: x₁ gave (2, 0), now 0: error  4
+#
+# **The nearest weights do not give the nearest outputs.** The second input is large, so its direction counts
+# more.
+#
+# There is a closed form. Let X hold one input in each row. All outputs are X Wᵀ, and H = XᵀX is a matrix that
+# we can add up over as many inputs as we like. Take any S with S Sᵀ = H. Then for every change E of the
+# weights
+#
+#     ‖X Eᵀ‖²  =  sum of the diagonal of E H Eᵀ  =  ‖E S‖²
+#
+# So we need the matrix nearest to **W S**, and Eckart and Young know it: W S = P Σ Qᵀ, keep the first r
+# terms. To go back, multiply by S⁻¹ from the right. But Σ Qᵀ = Pᵀ W S, so the S⁻¹ cancels:
+#
+#     W₁ = P_r Σ_r Q_rᵀ S⁻¹ = P_r P_rᵀ W S S⁻¹ = P_r (P_rᵀ W)          error = Σ over i > r of σ_i²
+#
+# up = P_r and down = P_rᵀ W: no inverse is needed. (Inputs X S⁻ᵀ would be **white**: as H is S Sᵀ, theirs is
+# the identity. So the method is called *whitening*.) In the example S = [1 0; 0 4] and W S = [2 0; 0 4]: σ₁ =
+# 4 belongs to the second direction now, and the error is 2² = 4.
+#
+# ### Exercise 17.6 · `whitened_svd`
+#
+# `gram` is H. S is given: the eigenvectors of H, each times the root of its eigenvalue.
+
+
+# %% exercise="17.6"
+def whitened_svd(weight, gram, rank):
+    """The factors of a given rank that change the outputs X Wᵀ the least, and the squared error that is left.
+
+    Shapes: weight W (O, I), gram H = XᵀX (I, I) -> up (O, rank), down (rank, I), a number.
+    """
+    values, vectors = np.linalg.eigh(gram)
+    root = vectors * np.sqrt(np.maximum(values, 0))  # S; rounding may leave values just below 0
+    # BEGIN SOLUTION
+    p, sigma, _ = np.linalg.svd(weight @ root, full_matrices=False)
+    up = p[:, :rank]
+    down = up.T @ weight
+    error = float((sigma[rank:] ** 2).sum())
+    # INSTEAD
+    up = ...
+    down = ...
+    error = ...
+    # END SOLUTION
+    return up, down, error
+
+
+# %% check="17.6"
+check("17.6")
+
+# %% [markdown]
+# Plain and whitened at the **same rank**: the same bytes, the same MACs. H comes from 1,000 training images,
+# or from only 50; no label is used. All errors of outputs are measured on the validation images. In the third
+# panel all layers have the rank, or stay whole where it saves nothing. (`factorize_outputs` also corrects the
+# bias, by the mean of what is lost.)
+
+# %%
+images = {n: digits.train.sample(n, rng=0).images for n in (1000, 50)}
+few_ranks = (2, 4, 8, 16, 32)
+curves = {name: [] for name in ("plain", "whitened, 1000 images", "whitened, 50 images")}
+with yours("17.6"):
+    for r in few_ranks:
+        for name, n in zip(curves, (None, 1000, 50)):
+            thin = copy.deepcopy(net)
+            if n is None:
+                compress.factorize(thin, r)
+            else:
+                whitened.factorize_outputs(thin, images[n], r)
+            cut = thin.get("fc1").up.data @ thin.get("fc1").down.data
+            off = ((W - cut) ** 2).sum() / (W**2).sum(), (((W - cut) @ x) ** 2).sum() / ((W @ x) ** 2).sum()
+            curves[name].append((*off, val(thin), thin))
+material.plot_plain_and_whitened(few_ranks, curves, base)
+plt.show()
+for name, rows in curves.items():
+    trained, at_first = val(fine_tune(copy.deepcopy(rows[1][3]))), rows[1][2]
+    print(f"rank 4, {name}: {at_first.accuracy:.1%}; after training", end=" ")
+    print(f"{trained.accuracy:.1%} ± {trained.standard_error:.1%}")
+
+# %% [markdown]
+# Left: whitening makes the *weights* worse at every rank. Middle: it makes the *outputs* better. With 50
+# images the gain is nearly gone at rank 32: so few images cannot tell so many directions. Right: the accuracy
+# follows the outputs, and the gain is largest where the rank is low. At the larger ranks the standard errors
+# overlap: there, all are good enough. And after training (printed above) little is left of the difference:
+# gradients see the outputs, too. So whitening helps most where you *cannot* train: no labels, or a model that
+# is too large. (Even "the outputs" are not yet the accuracy: those that the ReLU sets to 0 count as much as
+# others.)
+#
+# ### One budget for all layers
+#
+# One rank for all layers is crude. A better question: *this many bytes for all layers: which ranks?* Say that
+# a layer keeps a share of its Σ σ², and a whole network the **product** of its layers' shares. To make that
+# product large, be greedy: start from the smallest, then buy rank by rank, always the one that gains most for
+# a byte. Does this beat one rank for all, for the same bytes?
+
+# %%
+budget_rows = []
+same_rank = list(zip(few_ranks, curves["plain"], curves["whitened, 1000 images"]))
+for r, plain, white in same_rank[1:4]:
+    n_bytes = sum(p.size * 4 for name, p in plain[3].named_parameters() if not name.endswith("bias"))
+    greedy, greedy_out = copy.deepcopy(net), copy.deepcopy(net)
+    chosen_ranks = rank_budget.factorize_to(greedy, n_bytes)
+    rank_budget.factorize_to(greedy_out, n_bytes, images=images[1000])
+    budget_rows.append((n_bytes, plain[2], val(greedy), white[2], val(greedy_out)))
+    print(f"{n_bytes:7,} bytes: rank {r:2} for all, or greedy by σ of the weights: {chosen_ranks}")
+names = ("one rank, plain", "greedy, plain", "one rank, whitened", "greedy, whitened")
+material.plot_budget(budget_rows, names)
+plt.show()
+
+# %% [markdown]
+# There is no winner at all sizes. By σ of the weights, the greedy choice helps where bytes are few, and not
+# where they are many. By σ of the outputs, it is no better than one rank for all, and at the smallest size
+# clearly worse. It maximises what it was asked to maximise: a product of energies. That is a guess of the
+# accuracy, not the accuracy (wrong way 3). Look at a *measured* curve before you trust any rule.
+#
+# ## Convolutions: which matrix?
+#
+# The weight of a convolution has four axes: O channels out, C channels in, a kernel of kh × kw. A matrix has
+# two. So we must *choose* what becomes rows and columns, and the rank depends on that choice:
+#
+#     channel SVD    O  ×  C·kh·kw      kh × kw to r channels,  then 1 × 1 to O     r (C·kh·kw + O) numbers
+#     spatial SVD    C·kh  ×  O·kw      kh × 1 to r channels,  then 1 × kw to O     r (C·kh + O·kw) numbers
+#
+# By hand: one channel in and two filters of 2 × 2, [1 1; 1 1] and [1 −1; 1 −1]. Here are both matrices:
+
+# %%
+pair = np.array([[[[1, 1], [1, 1]]], [[[1, -1], [1, -1]]]], dtype=float)  # (O=2, C=1, 2, 2)
+material.draw_two_matrices(pair)
+plt.show()
+for kind, cut in (("channel", conv_lowrank.channel_svd), ("spatial", conv_lowrank.spatial_svd)):
+    error = ((pair - material.filters_of(kind, cut(pair, 1))) ** 2).sum()
+    print(f"{kind} SVD at rank 1: squared error {error:.6f} of {(pair**2).sum():g}")
+
+# %% [markdown]
+# The rows of the channel matrix are the filters. They are perpendicular, and both have length 2: σ² = 4 and
+# 4, so rank 1 loses one half. The rows of the spatial matrix are *equal*: it has rank 1, and nothing is lost.
+# Try [1 0; 0 1] and [2 0; 0 2] on paper: there it is the other way round.
+#
+# ### Exercise 17.7 · `spatial_svd`
+#
+# Row (c, i) and column (o, j) of the matrix hold weight[o, c, i, j]. Cut it to the rank, then shape both
+# factors as filter banks. The difficulty is the order of the axes: `reshape` alone never moves a number.
+
+
+# %% exercise="17.7"
+def spatial_svd(weight, rank):
+    """A convolution of kh × kw as one of kh × 1, then one of 1 × kw: the nearest pair in squares.
+
+    Shapes: weight (O, C, kh, kw) -> vertical (rank, C, kh, 1), horizontal (O, rank, 1, kw).
+    """
+    n_out, n_in, kh, kw = weight.shape
+    # BEGIN SOLUTION
+    matrix = weight.transpose(1, 2, 0, 3).reshape(n_in * kh, n_out * kw)
+    up, down = compress.truncated_svd(matrix, rank)  # (C·kh, rank), (rank, O·kw)
+    vertical = up.T.reshape(rank, n_in, kh, 1)
+    horizontal = down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
+    # INSTEAD
+    matrix = ...  # (C·kh, O·kw): cut it with compress.truncated_svd
+    vertical = ...
+    horizontal = ...
+    # END SOLUTION
+    return vertical, horizontal
+
+
+# %% check="17.7"
+check("17.7")
+
+# %% [markdown]
+# **Tucker-2** is a third way: fewer channels on *both* sides. A 1 × 1 convolution makes C channels into q, a
+# small kh × kw **core** makes q into p, and a 1 × 1 one makes p into O:
+#
+#     W[o, c, i, j] ≈ Σ_p Σ_q  U[o, p] · core[p, q, i, j] · V[c, q]
+#
+# There is no closed form for both sides at once. The **HOSVD** (higher-order SVD) takes each side alone: U
+# from the SVD of W as O × C·kh·kw, V from that of W as C × O·kh·kw. Then **alternating least squares**: with
+# V fixed, the best U is one SVD; with U fixed, the best V is one SVD. You know this game from `slow_pairs`.
+# The error never rises. Here a LeNet-5, with its second convolution of 50 × 20 × 5 × 5:
+
+# %%
+lenet = models.lenet5(rng=0)
+start_bank = lenet.get("conv2").weight.data
+fine_tune(lenet, epochs=2, lr=3e-3)
+bank, lenet_base = lenet.get("conv2").weight.data, val(lenet)
+print(f"lenet5: validation accuracy {lenet_base.accuracy:.1%} ± {lenet_base.standard_error:.1%}")
+material.plot_conv_spectra(start_bank, bank)
+plt.show()
+for pq in ((4, 4), (8, 8), (16, 12)):
+    errors = [error for *_, error in conv_lowrank.tucker2_sweeps(bank, pq, sweeps=10)]
+    print(f"Tucker-2 {pq}: squared error {errors[0]:.3f} by HOSVD,", end=" ")
+    print(f"{errors[1]:.3f} after 1 sweep, {errors[-1]:.3f} after 10")
+
+# %% [markdown]
+# In the left and middle panels the matrices of *the same* weights, before and after training: after it, the
+# first singular values stand out, in both. Right: the sweeps gain little, and most of it in the first one.
+# The HOSVD was a good start. (It is never further off than twice the best, in squares.)
+#
+# Which kind is best? All at several ranks, without training, plus the channel SVD that looks at the
+# *outputs*.
+
+# %%
+kinds = {"channel": (2, 4, 8, 12), "spatial": (2, 4, 8, 12), "tucker2": ((4, 4), (6, 6), (8, 8), (12, 10))}
+points = {name: [] for name in (*kinds, "channel, of outputs")}
+with yours("17.7"):
+    for kind, choices in kinds.items():
+        for r in choices:
+            thin = copy.deepcopy(lenet)
+            conv_lowrank.factorize_convs(thin, {"conv2": r}, kind=kind)
+            points[kind].append((conv_lowrank.conv_cost(lenet.get("conv2"), r, kind)[0], val(thin), thin))
+for r, (n_numbers, *_) in zip(kinds["channel"], tuple(points["channel"])):
+    thin = copy.deepcopy(lenet)
+    whitened.factorize_outputs(thin, images[1000][:300], {"conv2": r})
+    points["channel, of outputs"].append((n_numbers, val(thin), thin))
+material.plot_kinds(points, lenet_base, bank.size)
+plt.show()
+enough = lenet_base.accuracy - lenet_base.standard_error
+good = [(n, kind, m) for kind, rows in points.items() for n, q, m in rows if q.accuracy >= enough]
+n_numbers, kind, best = min(good, key=lambda found: found[0])
+print(f"the fewest numbers within 1 standard error: {kind}, {n_numbers:,} in place of {bank.size:,}")
+print(f"file {size_of(lenet):,} -> {size_of(best, 'conv'):,} bytes")
+loaded = tinyopt.load(os.path.join(folder.name, "conv"))
+whole_test, thin_test = (measure.evaluate(model, digits.test) for model in (lenet, loaded))
+print("test images, whole against factored, paired:", measure.compare(whole_test, thin_test))
+try:
+    conv_lowrank.factorize_convs(copy.deepcopy(lenet), {"conv1": 20}, kind="channel")
+except ValueError as problem:
+    print("refused:", problem)
+
+# %% [markdown]
+# Where few numbers are left, the spatial and Tucker-2 cuts beat the channel cut of the *weights* by far: a
+# rank of the channel cut costs a whole filter of 20 × 5 × 5. But by *outputs*, the channel SVD is much better
+# than by weights. The file hardly shrinks, since nearly all numbers of LeNet-5 are in fc1: look where the
+# bytes are *before* you choose a technique.
+#
+# ### Wrong way 4: to read MACs as time
+#
+# "Ten times fewer MACs, so ten times as fast." We measure conv2 alone, for 64 images and for one:
+
+# %%
+layer, timed = lenet.get("conv2"), {}
+for n in (64, 1):
+    batch = np.random.default_rng(0).standard_normal((n, 20, 12, 12)).astype(np.float32)
+    whole = measure.latency(layer, batch, budget=0.2).seconds
+    for kind, r in (("channel", 8), ("spatial", 8), ("tucker2", (8, 8))):
+        thin = conv_lowrank.split_conv(layer, r, kind)
+        fewer = measure.summary(layer, (20, 12, 12)).macs / measure.summary(thin, (20, 12, 12)).macs
+        timed[n, kind] = fewer, whole / measure.latency(thin, batch, budget=0.2).seconds
+        print(
+            f"{n:2} at once, {kind:8} {fewer:5.1f} times fewer MACs, {timed[n, kind][1]:5.2f} times as fast"
+        )
+material.plot_times(timed)
+plt.show()
+
+# %% [markdown]
+# The time gains less than the MACs. For a single image, a factored layer can even be **slower** than the
+# whole one (below 1, left of the line): each layer's call has a fixed cost, and two or three small products
+# keep the processor less busy than a large one. The numbers differ from machine to machine: measure on yours.
+#
+# ## LoRA: train a change of low rank
+#
+# We saw that the *change* made by training needs a lower rank than the weights. LoRA (Low-Rank Adaptation)
+# uses that the other way round. Freeze W. Put an **adapter** beside it, two thin factors, and train only
+# these:
+#
+#     y = x Wᵀ + b + (α / r) (x Aᵀ) Bᵀ          A (r × in), random;   B (out × r), 0 at the start
+#
+# B = 0, so at first nothing changes. r is the rank. α is a setting; dividing by r helps to keep the learning
+# rate when you change the rank. In the end the adapter is **merged**: W + (α / r) B A has the shape of W.
+#
+# ### Exercise 17.8 · `merged_weight`
+#
+# By hand first: W = [1 0; 0 1], A = (2 0), B = (1 3)ᵀ, α = 2. What is r? What is the merged weight?
+
+
+# %% exercise="17.8"
+def merged_weight(weight, down, up, *, alpha):
+    """The weight that computes alone what it and its adapter compute.
+
+    Shapes: weight W (O, I), down A (r, I), up B (O, r) -> (O, I).
+    """
+    # BEGIN SOLUTION
+    merged = weight + (alpha / len(down)) * (up @ down)
+    # INSTEAD
+    merged = ...
+    # END SOLUTION
+    return merged
+
+
+# %% check="17.8"
+check("17.8")
+
+# %% [markdown]
+# A new task: *slanted* digits, for which our network was not trained. We compare: train all numbers; only the
+# last layer, fc3; or adapters beside fc1 and fc2. (Of the learning rates 0.003 and 0.01, the larger was as
+# good or better for each way, on validation images.)
+
+# %%
+slanted = material.slant(digits, 0.6)
+lora_ranks = (1, 2, 4, 8, 16)
+
+
+def adapted(way):
+    """Accuracy after 3 epochs, how many numbers were trained, and the model: a copy of the net."""
+    model = copy.deepcopy(net)
+    if way == "only fc3":
+        compress.freeze(model, but="fc3")
+    elif way != "all":
+        lora.add_adapters(model, rank=way, layers=["fc1", "fc2"], rng=0)
+    n_trained = sum(p.size for p in model.parameters() if p.requires_grad)
+    fine_tune(model, lr=1e-2, task=slanted)
+    return val(model, slanted), n_trained, model
+
+
+ways = {way: adapted(way) for way in ("all", "only fc3", *lora_ranks)}
+material.plot_adapted(ways, val(net, slanted))
+plt.show()
+changed = ways["all"][2].get("fc1").weight.data - W
+print("training all: rank for 90 % of the energy of fc1's change:", compress.rank_for_energy(changed, 0.9))
+
+# %%
+beside = ways[8][2]
+merged = copy.deepcopy(beside)
+with yours("17.8"):
+    lora.merge_adapters(merged)
+some = digits.test.images[:256]
+with measure.inference(beside), measure.inference(merged):
+    first, second = beside(some).numpy(), merged(some).numpy()
+print(f"largest difference of a logit: {abs(first - second).max():.0e} of {abs(first).max():.0f}")
+for name, model in (("before", net), ("with adapters", beside), ("merged", merged)):
+    many = 1e3 * measure.latency(model, some, budget=0.15).seconds
+    print(f"{name:14} {size_of(model):9,} bytes, {many:.2f} ms for 256 images")
+
+# %% [markdown]
+# With rank 8 or 16, less than a tenth of the numbers reach nearly what training all of them reaches. The
+# change of the full training itself is *not* of rank 8 (see the printed line): an adapter need not copy it.
+# The gradients and the two moments of AdamW exist for the trained numbers only, so *training* needs less
+# memory; and for each further task you store one adapter, not one network. An adapter of rank 1 is no better
+# here than training fc3 alone. Note what LoRA is *not*: the merged network has the size and the time of the
+# old one. Nothing is compressed.
 
 # %%
 folder.cleanup()
@@ -706,6 +1005,10 @@ folder.cleanup()
 # PyTorch 2.13 we measured 413 kB for the two layers instead of 73 kB. Always look at the file.
 # `torch.svd_lowrank` finds the first factors of a large matrix faster, and only approximately.
 #
+# Two thin convolutions are `torch.nn.Sequential(Conv2d(20, 8, (5, 1), bias=False), Conv2d(8, 50, (1, 5)))`.
+# LoRA is in the library `peft`, not in PyTorch: `get_peft_model(model, LoraConfig(r=8, lora_alpha=8,
+# target_modules=["fc1"]))` adds adapters, and `merge_and_unload()` merges them.
+#
 # ## Questions
 #
 # 1. fc3 is 10 × 100. Which ranks save something there? Why is it hard to compress?
@@ -714,6 +1017,9 @@ folder.cleanup()
 # 3. Before training, what is the squared error of rank 150 for a random 300 × 784 matrix, roughly? Is a
 #    random matrix a good test for low rank?
 # 4. Two linear layers without an activation between them are one linear layer. Why do we keep them apart?
+# 5. In many pixels near the edge, all calibration images are 0. Then H has no inverse. Why is that no harm?
+# 6. LoRA starts with B = 0 and a random A. Why not with A = 0 as well?
+# 7. You factor a convolution of 1 × 1. Which of the three kinds makes sense?
 #
 # BEGIN SOLUTION
 # **Answers.**
@@ -725,6 +1031,11 @@ folder.cleanup()
 # 3. Clearly more than nothing: the singular values lie in a band, and the smaller half still holds about a
 #    quarter of the energy. A random matrix is the worst case; a trained one has structure.
 # 4. Multiplied out they are a 300 × 784 matrix again (wrong way 2). The saving lies in not multiplying.
+# 5. S⁻¹ cancels: W₁ = P Pᵀ W needs no inverse. What W does with inputs that never come does not count.
+# 6. The gradient of B is a product with A, and that of A is a product with B. If both are 0, so are both
+#    gradients: nothing would ever be trained.
+# 7. It is a matrix of O × C. The channel SVD is the best that a rank can do (Eckart and Young), and the
+#    spatial SVD gives the same. Tucker-2 adds a third factor and no benefit.
 # END SOLUTION
 #
 # ## Sources
@@ -739,7 +1050,20 @@ folder.cleanup()
 # - C. H. Martin and M. W. Mahoney (2021), "Implicit Self-Regularization in Deep Neural Networks: Evidence
 #   from Random Matrix Theory and Implications for Learning", *JMLR* 22(165). In small networks, a size
 #   separates signal from noise in the spectrum: the band in our figure.
+# - X. Wang, Y. Zheng, Z. Wan and M. Zhang (2024), "SVD-LLM: Truncation-aware Singular Value Decomposition for
+#   Large Language Model Compression", arXiv:2403.07378. Whitening, so that σ is the loss of the outputs.
+# - X. Zhang, J. Zou, K. He and J. Sun (2015), "Accelerating Very Deep Convolutional Networks for
+#   Classification and Detection", arXiv:1505.06798. Low rank of convolutions' outputs, after the ReLU.
+# - H. Kim, M. U. K. Khan and C.-M. Kyung (2019), "Efficient Neural Network Compression", CVPR 2019,
+#   12569–12577. The ranks of a whole network under one bound, also from energies.
+# - M. Jaderberg, A. Vedaldi and A. Zisserman (2014), "Speeding up Convolutional Neural Networks with Low Rank
+#   Expansions", BMVC 2014, arXiv:1405.3866. Filters that are separable in space.
+# - Y.-D. Kim, E. Park, S. Yoo, T. Choi, L. Yang and D. Shin (2015), "Compression of Deep Convolutional Neural
+#   Networks for Fast and Low Power Mobile Applications", arXiv:1511.06530. Tucker-2, then training again.
+# - L. De Lathauwer, B. De Moor and J. Vandewalle (2000), "On the best rank-1 and rank-(R₁, R₂, …, R_N)
+#   approximation of higher-order tensors", *SIAM J. Matrix Anal. Appl.* 21(4), 1324–1342. The sweeps.
 # - E. J. Hu et al. (2021), "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685.
 #
 # **Read on in the source:** `tinyopt/compress/lowrank.py` (your three functions, the two sweeps, and
-# `factorize`), `tinyopt/nn/layers.py` (`LowRankLinear`).
+# `factorize`), `whitened.py`, `rank_budget.py`, `conv_lowrank.py` and `lora.py` beside it;
+# `tinyopt/nn/layers.py` (`LowRankLinear`) and `tinyopt/nn/lora.py`.

@@ -1,11 +1,12 @@
 """Lesson 17: two references, oracles without an SVD, the tests' names for classic mistakes, drawings."""
 
 import copy
+import dataclasses
 
 import numpy as np
 
 from tinyopt import nn
-from tinyopt.compress import truncated_svd
+from tinyopt.compress import conv_lowrank, truncated_svd
 from tinyopt.compress.lowrank import low_rank_linear, rank_sweep
 from tinyopt.course import Wrong, recognise
 from tinyopt.course.compare import NotWritten
@@ -51,6 +52,27 @@ def at_full_rank(model):
         if type(layer) is nn.Linear:
             model.replace(name, low_rank_linear(layer, min(layer.weight.shape)))
     return model
+
+
+def filters_of(kind, parts):
+    """The filters (O, C, kh, kw) that two small convolutions make together; kind "channel" or "spatial"."""
+    first, second = (np.asarray(part, dtype=float) for part in parts)
+    if kind == "channel":
+        return np.einsum("or,rcij->ocij", second[:, :, 0, 0], first)
+    return np.einsum("orj,rci->ocij", second[:, :, 0], first[..., 0])
+
+
+def slant(digits, steps):
+    """The same digits in italics: each row of pixels moved by `steps` times its distance from the middle."""
+
+    def moved(part):
+        images, middle = part.images.copy(), part.images.shape[2] // 2
+        for row in range(images.shape[2]):
+            images[:, :, row] = np.roll(images[:, :, row], round(steps * (row - middle)), axis=-1)
+        return dataclasses.replace(part, images=images)
+
+    parts = {name: moved(getattr(digits, name)) for name in ("train", "val", "test")}
+    return dataclasses.replace(digits, **parts)
 
 
 def numbers(parts):
@@ -116,7 +138,9 @@ def judge_factors(matrix, rank, up, down):
     recognise(came, mistakes, facts, atol=1e-6)
     for power in (0.5, 1.0) if rank == matrix.shape[1] else ():
         if np.allclose(came, (u * sigma ** (1 - power)) @ (vt * sigma**power), atol=1e-6):
-            says = "σ multiplies the *columns* of vt. σᵢ belongs to the row vᵢᵀ: sigma[:rank, None] * vt[:rank]"
+            says = (
+                "σ multiplies the *columns* of vt. σᵢ belongs to the row vᵢᵀ: sigma[:rank, None] * vt[:rank]"
+            )
             raise Wrong(says, facts)
     last = slice(len(sigma) - rank, None)
     if np.allclose(came, (u[:, last] * sigma[last]) @ vt[last], atol=1e-6):
@@ -169,9 +193,9 @@ def judge_saving(came, m, n):
     """Compare with counting; name the classic mistakes."""
     due = max(r for r in range(min(m, n) + 1) if r * (m + n) < m * n)
     if np.size(came) == 1 and np.asarray(came).dtype.kind == "f" and np.isclose(float(came), m * n / (m + n)):
+        says = "That is the break-even itself. The largest *whole* number below it is asked for."
         if (m * n) % (m + n):
-            raise Wrong("That is the break-even itself. The largest *whole* number below it is asked for.", {
-                "yours": f"{float(came):.6g}", "shape": (m, n)})  # fmt: skip
+            raise Wrong(says, {"yours": f"{float(came):.6g}", "shape": (m, n)})
     came = whole(came, "A rank")
     facts = {"shape": (m, n), "matrix": m * n, "yours": f"rank {came}: {came * (m + n)} numbers", "due": due}
     if came == due:
@@ -192,6 +216,18 @@ def judge_saving(came, m, n):
 
 
 # --- drawings ---------------------------------------------------------------------------------------
+
+
+def panels(n, size, **settings):
+    """The axes of a new figure: one, or n in a row."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(1, n, figsize=size, layout="constrained", **settings)[1]
+
+
+def in_percent(qualities):
+    """The accuracies, and their standard errors, in percent."""
+    return np.array([(100 * q.accuracy, 100 * q.standard_error) for q in qualities]).T
 
 
 def draw_map(ax, matrix, rank=None):
@@ -224,3 +260,195 @@ def draw_picture(ax, array, title, cmap="gray_r", limit=1.0):
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=9)
     ax.spines[:].set_visible(False)
+
+
+def draw_two_matrices(weight):
+    """Draw two filters of one channel, and the two matrices that the SVDs of a convolution cut."""
+    axes = panels(4, (10, 2.4), width_ratios=(1, 1, 2, 2))
+    n_out, n_in, kh, kw = weight.shape
+    for ax, filters, title in zip(axes, weight, ("filter 1", "filter 2")):
+        draw_matrix(ax, filters[0], title)
+    draw_matrix(axes[2], weight.reshape(n_out, -1), "channel: O × C·kh·kw\na row is a filter")
+    spatial = weight.transpose(1, 2, 0, 3).reshape(n_in * kh, n_out * kw)
+    draw_matrix(axes[3], spatial, "spatial: C·kh × O·kw\na row is the same row of all filters")
+    for ax, each in ((axes[2], kh * kw), (axes[3], kw)):
+        ax.axvline(each - 0.5, color="black", lw=1 if ax is axes[3] else 0)
+
+
+def plot_spectra(layers):
+    """Singular values for {layer: (before, after)}; in grey, where those of a random start lie."""
+    axes = panels(len(layers), (10, 3.3), sharey=True)
+    for ax, (layer, (before, after)) in zip(axes, layers.items()):
+        m, n = after.shape
+        s = 1 / np.sqrt(3 * n)  # the start is uniform in ±1/√n: this is its standard deviation
+        high = s * (np.sqrt(n) + np.sqrt(m))
+        ax.axhspan(s * (np.sqrt(n) - np.sqrt(m)), high, color="0.88")
+        for name, matrix, colour in (("before", before, "C0"), ("after", after, "C3")):
+            values = np.linalg.svd(matrix, compute_uv=False)
+            places = range(1, len(values) + 1)
+            ax.semilogy(places, values, ".", ms=4, color=colour, label=f"{name} training")
+        ax.set(title=f"{layer}: {m} × {n}", xlabel="i, log scale", xscale="log")
+        print(
+            f"{layer}: after training, {(values > high).sum()} of {m} singular values are above the grey band"
+        )
+    axes[0].set_ylabel("singular value σᵢ, log scale")
+    axes[0].set_yticks([0.2, 0.5, 1, 2, 5, 10], [0.2, 0.5, 1, 2, 5, 10])
+    axes[0].minorticks_off()
+    axes[0].legend(frameon=False, loc="lower left")
+
+
+def plot_ranks(ranks, found, dense):
+    """Accuracy ± standard error against the rank, for {name: qualities}, and again enlarged."""
+    axes = panels(2, (10, 3.4))
+    for ax in axes:
+        for name, qualities in found.items():
+            heights, bars = in_percent(qualities)
+            ax.errorbar(ranks, heights, bars, fmt="o-", ms=4, capsize=2, label=name)
+        ax.axhline(100 * dense.accuracy, color="0.5", ls="--", lw=1, label="dense")
+        floor = 100 * (dense.accuracy - dense.standard_error)
+        ax.axhline(floor, color="0.5", ls=":", label="dense − 1 standard error")
+        ax.set(xscale="log", xlabel="rank of each layer that becomes smaller")
+        ax.set_xticks(ranks, ranks)
+        ax.minorticks_off()
+    axes[0].set_ylabel("validation accuracy, %")
+    axes[1].set(ylim=(88, 97), title="enlarged")
+    axes[0].legend(frameon=False, loc="lower right")
+
+
+def plot_break_even(matrix):
+    """The numbers in two factors, and the energy that they keep, against the rank."""
+    ax, cuts, (m, n) = panels(1, (6.8, 3.2)), rank_sweep(matrix), matrix.shape
+    all_ranks = [cut.rank for cut in cuts]
+    ax.plot(all_ranks, [cut.parameters / 1000 for cut in cuts], label="two factors")
+    ax.axhline(matrix.size / 1000, color="C3", ls="--", label="the matrix")
+    ax.axvline(m * n / (m + n), color="0.6", ls=":")
+    ax.annotate("break-even", (m * n / (m + n), 20), (5, 0), textcoords="offset points", color="0.4")
+    ax.set(xlabel="rank of fc1", ylabel="thousand numbers = thousand MACs", xlim=(0, 300), ylim=(0, 340))
+    second = ax.twinx()
+    second.plot(all_ranks, [cut.energy for cut in cuts], color="C2")
+    second.set(ylabel="energy kept (green)", ylim=(0, 1.05))
+    ax.legend(frameon=False, loc="upper left")
+
+
+def plot_ratios(names, ratios, label):
+    """Bars: how many times less of each cost."""
+    ax = panels(1, (6.5, 2.4))
+    ax.bar_label(ax.barh(names, ratios, color=["C0", "C0", "C2", "C2"]), fmt="%.1f×", padding=3)
+    ax.axvline(1, color="0.6", ls=":")
+    ax.invert_yaxis()
+    ax.set(xlabel=label, xlim=(0, 1.15 * max(ratios)))
+
+
+def plot_costs(rows, labels):
+    """Bars of three costs for each of {name: (cost, cost, cost)}: the first grey, the last one green."""
+    axes = panels(3, (10, 2.6), sharey=True)
+    for column, (ax, label) in enumerate(zip(axes, labels)):
+        heights = [row[column] for row in rows.values()]
+        bars = ax.barh(list(rows), heights, color=["0.6", "C3", "C3", "C2"])
+        ax.bar_label(bars, fmt="%.1f" if column == 2 else "%.0f", padding=3, fontsize=9)
+        ax.set(xlabel=label, xlim=(0, 1.25 * max(heights)))
+    axes[0].invert_yaxis()
+
+
+def plot_plain_and_whitened(ranks, curves, dense):
+    """Against the rank: error of the weights, error of the outputs, accuracy ± its standard error."""
+    axes = panels(3, (10.5, 3.4))
+    for (name, rows), mark in zip(curves.items(), "os^"):
+        for ax, column in zip(axes, (0, 1)):
+            ax.semilogy(ranks, [row[column] for row in rows], f"{mark}-", ms=4, label=name)
+        heights, bars = in_percent(row[2] for row in rows)
+        axes[2].errorbar(ranks, heights, bars, fmt=f"{mark}-", ms=4, capsize=2)
+    axes[2].axhline(100 * dense.accuracy, color="0.5", ls="--", lw=1)
+    labels = "squared error of the weights of fc1, relative", "squared error of its outputs, relative"
+    for ax, label in zip(axes, (*labels, "validation accuracy, %")):
+        ax.set(xlabel="rank", ylabel=label, xscale="log")
+        ax.set_xticks(ranks, ranks)
+        ax.minorticks_off()
+    axes[0].set_yticks([0.3, 0.5, 1], [0.3, 0.5, 1])
+    axes[1].set_yticks([0.01, 0.03, 0.1, 0.3, 1], [0.01, 0.03, 0.1, 0.3, 1])
+    axes[1].legend(frameon=False, fontsize=8, loc="lower left")
+
+
+def plot_budget(rows, names):
+    """Accuracy ± standard error against bytes; each of rows is (bytes, a quality for each name)."""
+    ax = panels(1, (7.5, 3.4))
+    sizes = [row[0] / 1000 for row in rows]
+    for i, (name, mark) in enumerate(zip(names, ("o--", "o-", "s--", "s-")), 1):
+        heights, bars = in_percent(row[i] for row in rows)
+        colour = "C0" if i < 3 else "C1"
+        ax.errorbar(sizes, heights, bars, fmt=mark, color=colour, ms=4, capsize=2, label=name)
+    ax.set(xscale="log", xlabel="kB for all weights, log scale", ylabel="validation accuracy, %")
+    ax.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+    ax.minorticks_off()
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def plot_conv_spectra(before, after):
+    """The singular values of two matrices of the same filters, and the error of Tucker-2 by sweeps."""
+    axes = panels(3, (10.5, 3.2))
+    n_out, n_in, kh, kw = after.shape
+    shapes = {"channel": (n_out, n_in * kh * kw), "spatial": (n_in * kh, n_out * kw)}
+    for ax, (kind, shape) in zip(axes, shapes.items()):
+        for bank, name, colour in ((before, "before training", "C0"), (after, "after training", "C3")):
+            bank = bank.transpose(1, 2, 0, 3) if kind == "spatial" else bank
+            sigma = np.linalg.svd(bank.reshape(shape), compute_uv=False)
+            ax.plot(range(1, len(sigma) + 1), sigma, ".", ms=4, color=colour, label=name)
+        ax.set(title=f"conv2, {kind}: {shape[0]} × {shape[1]}", xlabel="i", ylim=(0, None))
+    axes[0].set_ylabel("singular value σᵢ")
+    axes[0].legend(frameon=False)
+    for pair, mark in (((4, 4), "o"), ((8, 8), "s"), ((16, 12), "^")):
+        errors = [error for *_, error in conv_lowrank.tucker2_sweeps(after, pair, sweeps=10)]
+        change = [100 * (error / errors[0] - 1) for error in errors]
+        axes[2].plot(change, f"{mark}-", ms=4, label=f"ranks {pair}")
+    axes[2].set(title="Tucker-2", xlabel="sweeps", ylabel="squared error against HOSVD, %")
+    axes[2].legend(frameon=False)
+
+
+def plot_kinds(points, dense, size):
+    """Accuracy ± standard error against the numbers of one convolution, for each kind of cut."""
+    ax = panels(1, (7.5, 3.6))
+    for (name, rows), mark in zip(points.items(), "os^v"):
+        heights, bars = in_percent(row[1] for row in rows)
+        ax.errorbar([row[0] for row in rows], heights, bars, fmt=f"{mark}-", ms=4, capsize=2, label=name)
+    ax.axhline(100 * dense.accuracy, color="0.5", ls="--", lw=1, label=f"whole: {size:,} numbers")
+    ax.set(xscale="log", xlabel="numbers in place of conv2, log scale", ylabel="validation accuracy, %")
+    ticks = (700, 1000, 2000, 4000, 8000)
+    ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    ax.minorticks_off()
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def plot_times(timed):
+    """Bars for each {(images, kind): (fewer, faster)}: how many times fewer MACs, and times as fast."""
+    axes = panels(2, (9.5, 2.6), sharey=True, sharex=True)
+    for ax, n in zip(axes, (64, 1)):
+        kinds = [kind for images, kind in timed if images == n]
+        for part, (name, colour) in enumerate((("fewer MACs", "C0"), ("as fast", "C2"))):
+            places = [i + 0.4 * part - 0.2 for i in range(len(kinds))]
+            ratios = [timed[n, kind][part] for kind in kinds]
+            ax.barh(places, ratios, 0.38, color=colour, label=f"times {name}")
+            for place, ratio in zip(places, ratios):
+                ax.text(max(ratio, 1) + 0.15, place, f"{ratio:.{1 + (ratio < 2)}f}", va="center", fontsize=9)
+        ax.axvline(1, color="C3", lw=1)
+        ax.set(title=f"{n} image{'s' if n > 1 else ''} at once", xlabel="whole conv2 / factored conv2")
+        ax.set_yticks(range(len(kinds)), kinds)
+    axes[0].set_xlim(0, 1.18 * max(max(pair) for pair in timed.values()))
+    axes[0].invert_yaxis()
+    axes[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def plot_adapted(ways, before):
+    """Accuracy ± standard error on the new task against how many numbers were trained."""
+    ax = panels(1, (7.5, 3.4))
+    ranks = [way for way in ways if isinstance(way, int)]
+    groups = {"LoRA, fc1 and fc2": (ranks, "o-"), "only fc3": (["only fc3"], "s"), "all": (["all"], "^")}
+    for name, (members, mark) in groups.items():
+        heights, bars = in_percent(ways[way][0] for way in members)
+        ax.errorbar([ways[way][1] for way in members], heights, bars, fmt=mark, ms=5, capsize=2, label=name)
+    for rank in ranks:
+        quality, count, _ = ways[rank]
+        at = (count, 100 * quality.accuracy)
+        ax.annotate(f"r = {rank}", at, (0, -22), textcoords="offset points", ha="center", fontsize=8)
+    ax.axhline(100 * before.accuracy, color="0.5", ls="--", lw=1, label="before: not trained for it")
+    ax.set(xscale="log", xlabel="numbers trained, log scale", ylabel="validation accuracy, slanted, %")
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -1,15 +1,18 @@
 """The exercises of lesson 17 and their tests. Each test's docstring is the property that it asks for.
 
 Glossary: m × n, the matrix; r, the rank; σ, a singular value; energy, Σ σ² or a share of it; up (m, r) and
-down (r, n), the two factors.
+down (r, n), the two factors; H = XᵀX, of inputs X; O, C, kh × kw: channels out, channels in, the kernel.
 """
 
+import copy
+import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from tinyopt import Tensor, compress, nn
-from tinyopt.compress import lowrank
+from tinyopt import Tensor, compress, measure, nn
+from tinyopt.compress import conv_lowrank, lora, lowrank, whitened
 from tinyopt.course import Wrong, exercise, recognise, same, task
 from tinyopt.course.lessons import load
 
@@ -152,7 +155,7 @@ def test_factors_run_inside_the_model(ex):
 exercise(
     "17.3",
     compress.rank_for_energy,
-    hides=[lowrank.rank_sweep],
+    hides=[lowrank.rank_sweep, lowrank.first_to_keep],
     proves="Your function finds the smallest rank that is enough, neither one more nor one less.",
 )
 
@@ -237,11 +240,16 @@ def test_saving_rank_at_the_break_even(ex):
 
 @task("17.4")
 def test_saving_rank_runs_inside_the_model(ex):
-    """`factorize` leaves a layer as it is if your function says that nothing is saved."""
-    model = nn.Sequential(small=nn.Linear(4, 4, rng=0), large=nn.Linear(30, 20, rng=1))
+    """`factorize` refuses a rank that saves nothing, and your function says which rank would save."""
+    model, due, says = nn.Sequential(fc=nn.Linear(30, 20, rng=0)), ex.reference((20, 30)), "no error"
+    numbers([ex((20, 30))])
     with ex.installed():
-        came = compress.factorize(model, 2)
-    same(sorted(came) == ["large"], True, "the choice of layers at rank 2, of a 4 × 4 and a 20 × 30 matrix,")
+        try:
+            compress.factorize(model, {"fc": 15})
+        except ValueError as problem:
+            says = str(problem)
+    if f"rank of {due} or less" not in says:
+        raise Wrong(f"For a 20 × 30 matrix, `factorize` should advise rank {due}.", {"it says": says})
 
 
 # --- 17.5 explain this failure ---------------------------------------------------------------------------
@@ -284,3 +292,357 @@ def test_witness_keeps_energy_and_loses_the_output(ex):
         raise Wrong("This x lies along the direction that is kept: the output stays as it is.", facts)
     if change < 0.5:
         raise Wrong("The output changes too little. Turn x towards the direction that is thrown away.", facts)
+
+
+# --- 17.6 the nearest outputs ----------------------------------------------------------------------------
+
+exercise(
+    "17.6",
+    whitened.whitened_svd,
+    hides=[whitened.output_spectrum],
+    proves="No matrix of this rank changes the outputs less. Your factors know which inputs really come.",
+)
+
+PAPER_WEIGHT, PAPER_GRAM = np.diag([2.0, 1.0]), np.diag([1.0, 16.0])  # the text's: keep the smaller σ of W
+
+
+def outputs_cut(ex, weight, gram, rank):
+    """The student's factors and error, after a look at their form."""
+    answer = ex(weight.copy(), gram.copy(), rank)
+    if not isinstance(answer, (tuple, list)) or len(answer) != 3:
+        raise Wrong("Three things are due: return up, down, error", {"yours": type(answer).__name__})
+    (m, n), (up, down) = weight.shape, (np.array(part, dtype=float) for part in answer[:2])
+    facts = {"yours": f"up {up.shape}, down {down.shape}", "due": f"up {(m, rank)}, down {(rank, n)}"}
+    if up.shape == (m, rank) and down.shape == (rank, n):
+        return up, down, np.array(numbers([answer[2]]), dtype=float)
+    if up.ndim == 2 and up.shape[1] == min(m, n) != rank:
+        raise Wrong("Nothing is truncated: keep the first r columns of P.", facts)
+    raise Wrong("The factors have the wrong shape.", facts)
+
+
+def whitened_mistakes(weight, gram, rank):
+    """{sentence: the product up @ down that this mistake gives}; S as in the exercise."""
+    values, vectors = np.linalg.eigh(gram)
+    root = vectors * np.sqrt(values.clip(0))
+    p, sigma, qt = np.linalg.svd(weight @ root, full_matrices=False)
+    wrong = {
+        "It is the plain SVD of W: the inputs do not count. (Eigenvectors alone only turn W.)":
+            weight,
+        "S stands on the wrong side: it is W Sᵀ. ‖X Eᵀ‖ = ‖E S‖ holds for S Sᵀ = H.": weight @ root.T,
+        "It cuts W H. But H = S Sᵀ holds S twice: take √ of the eigenvalues.": weight @ gram,
+    }  # fmt: skip
+    found = {}
+    for says, matrix in wrong.items():
+        axes = np.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
+        found[says] = axes @ axes.T @ weight
+    last = p[:, len(sigma) - rank :]
+    return found | {
+        "It keeps the *last* columns of P. The largest σ come first.": last @ last.T @ weight,
+        "This is W S cut to the rank, not W. The way back is missing: S⁻¹, which cancels: down = upᵀ W.":
+            (p[:, :rank] * sigma[:rank]) @ qt[:rank],
+        "It multiplies by S once more, in place of S⁻¹. It cancels: down = upᵀ W.":
+            (p[:, :rank] * sigma[:rank]) @ qt[:rank] @ root.T,
+        "σ is in it twice: P_r P_rᵀ W has it already, inside of W.":
+            (p[:, :rank] * sigma[:rank]) @ p[:, :rank].T @ weight,
+    }  # fmt: skip
+
+
+def judge_outputs(ex, weight, gram, rank):
+    """Compare with the tail of the eigenvalues of W H Wᵀ, an oracle without S; name the classic mistakes."""
+    up, down, error = outputs_cut(ex, weight, gram, rank)
+    squares = np.linalg.eigvalsh(weight @ gram @ weight.T)[::-1].clip(0)
+    due, lost = float(squares[rank:].sum()), weight - up @ down
+    came, close = float(((lost @ gram) * lost).sum()), 1e-7 * float(squares.sum())
+    facts = {"rank": rank, "your squared error of outputs": f"{came:.6g}", "the smallest": f"{due:.6g}"}
+    if not abs(came - due) <= close:  # written so that NaN is wrong
+        recognise(up @ down, whitened_mistakes(weight, gram, rank), facts, rtol=1e-5, atol=1e-8)
+        raise Wrong("Some factors of this rank have nearer outputs: up = P_r, down = P_rᵀ W.", facts)
+    facts = {"yours": f"{error[0]:.6g}", "due": f"{due:.6g}"} if error.size == 1 else {"yours": error.shape}
+    recognise(error, {
+        "The factors are right, but that is √ of the error. The *squared* error is due.": [due**0.5],
+        "The factors are right, but this error adds up σ. Square first.": [np.sqrt(squares[rank:]).sum()],
+        "The factors are right, but this is what is *kept*. The error is the tail.": [squares[:rank].sum()],
+        "The factors are right, but this is the error of the *weights*.": [(lost**2).sum()],
+        "The factors are right, but this is the tail of the σ² of W. The σ of W S are due.":
+            [squares_of(weight)[rank:].sum()],
+    }, facts, due=[due], rtol=1e-5)  # fmt: skip
+    same(error[0] if error.size == 1 else error, due, "the error", rtol=1e-5, atol=max(close, 1e-9))
+
+
+@task("17.6", points=2, hints=[
+    "Here S is not diagonal, so it matters on which side it stands: weight @ root.",
+    "The way back: up @ up.T @ weight. Without it you have factors of W S.",
+])  # fmt: skip
+def test_no_nearer_outputs_of_this_rank(ex):
+    """For wide and tall weights and inputs that depend on each other, no outputs of this rank are nearer."""
+    rng = np.random.default_rng(0)
+    for m, n in ((4, 6), (6, 4), (5, 5)):
+        weight = rng.standard_normal((m, n))
+        inputs = rng.standard_normal((40, n)) @ (rng.standard_normal((n, n)) * np.logspace(0, -1.5, n))
+        for rank in (1, 3, min(m, n)):
+            judge_outputs(ex, weight, inputs.T @ inputs, rank)
+
+
+@task("17.6", hints=[
+    "Take the SVD of weight @ root, not of weight.",
+    "np.linalg.svd gives P, σ, Qᵀ. up = P[:, :rank].",
+    "S⁻¹ cancels: down = up.T @ weight, and error = (sigma[rank:] ** 2).sum()",
+])  # fmt: skip
+def test_outputs_of_the_hand_example(ex):
+    """W = [2 0; 0 1] and H = [1 0; 0 16]: the second direction is kept, and the error is 4."""
+    judge_outputs(ex, PAPER_WEIGHT, PAPER_GRAM, 1)
+
+
+@task("17.6", hints=["H has no inverse here: three inputs of six numbers. Use none at all: S⁻¹ cancels."])
+def test_inputs_that_never_vary(ex):
+    """H without an inverse: pixels that are 0 in all images, and fewer images than pixels."""
+    rng = np.random.default_rng(1)
+    weight, inputs = rng.standard_normal((4, 6)), rng.standard_normal((3, 6)) * (1, 1, 0, 1, 1, 0)
+    gram, says = inputs.T @ inputs, "H has no inverse here: some inputs never vary. S⁻¹ cancels, so use none."
+    try:
+        up, down, _ = outputs_cut(ex, weight, gram, 2)
+    except np.linalg.LinAlgError as problem:
+        raise Wrong(says, {"NumPy": str(problem)}) from None
+    lost = weight - up @ down
+    if not np.isfinite(lost).all() or abs(up).max() * abs(down).max() > 1e6:
+        raise Wrong(says, {"largest of your numbers": f"{max(abs(up).max(), abs(down).max()):.3g}"})
+    judge_outputs(ex, weight, gram, 2)
+
+
+@task("17.6")
+def test_outputs_run_inside_the_model(ex):
+    """`factorize_outputs` puts your factors into a layer."""
+    model, x = nn.Sequential(fc=nn.Linear(12, 9, rng=0)), np.random.default_rng(2).standard_normal((30, 12))
+    x = (x * np.linspace(0.1, 2, 12)).astype(np.float32)
+    weight, centred, other = model.get("fc").weight.data, x - x.mean(axis=0), copy.deepcopy(model)
+    squares = np.linalg.eigvalsh(weight @ (centred.T @ centred) @ weight.T)[::-1]
+    due = float(squares[2:].sum() / squares.sum())
+    outputs_cut(ex, weight, centred.T @ centred, 2)
+    with ex.installed():
+        came = whitened.factorize_outputs(other, x, 2)
+    same(came["fc"][1], due, "the share of the variance that is left out", rtol=1e-3)
+    with measure.inference(model), measure.inference(other):
+        lost, outputs = other(x).numpy() - model(x).numpy(), model(x).numpy()
+    share = float((lost**2).sum() / ((outputs - outputs.mean(axis=0)) ** 2).sum())
+    same(share, due, "the share that the layer really leaves out", rtol=1e-3)
+
+
+# --- 17.7 convolutions: which axes? ----------------------------------------------------------------------
+
+exercise(
+    "17.7",
+    conv_lowrank.spatial_svd,
+    hides=[conv_lowrank.as_matrix],
+    proves="A kernel of kh × kw became kh × 1 and 1 × kw, and no such pair of this rank is nearer.",
+)
+
+
+def two_banks(ex, weight, rank):
+    """The student's two filter banks, after a look at their form."""
+    answer = ex(weight.copy(), rank)
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        raise Wrong("Two filter banks are due: return vertical, horizontal", {"yours": type(answer).__name__})
+    vertical, horizontal = (np.array(part, dtype=float) for part in answer)
+    n_out, n_in, kh, kw = weight.shape
+    due = (rank, n_in, kh, 1), (n_out, rank, 1, kw)
+    yours = f"{vertical.shape}, {horizontal.shape}"
+    facts = {"weight": weight.shape, "yours": yours, "due": f"{due[0]}, {due[1]}"}
+    if (vertical.shape, horizontal.shape) == due:
+        return vertical, horizontal
+    if (horizontal.shape, vertical.shape) == due:
+        raise Wrong("The two are exchanged: the vertical one, kh × 1, runs first.", facts)
+    if (vertical.shape, horizontal.shape) == ((rank, n_in, 1, kw), (n_out, rank, kh, 1)):
+        raise Wrong("Height and width are exchanged: kh × 1 comes first, then 1 × kw.", facts)
+    if vertical.shape[0] != rank and vertical.size == min(n_in * kh, n_out * kw) * n_in * kh:
+        raise Wrong("Nothing is truncated: these are the factors of full rank.", facts)
+    if horizontal.shape == (rank, n_out, 1, kw):
+        raise Wrong("horizontal has the axes (O, rank, 1, kw): transpose after the reshape.", facts)
+    if (vertical.size, horizontal.size) == tuple(map(math.prod, due)):
+        raise Wrong("The banks have the right number of entries, but axes in another order or number.", facts)
+    raise Wrong("The filter banks have the wrong shape.", facts)
+
+
+def rank_mistakes(weight, rank):
+    """{sentence: the filters that this mistake gives}, where it can be made with these shapes."""
+    n_out, n_in, kh, kw = weight.shape
+    rows, columns = n_in * kh, n_out * kw
+    up, down = compress.truncated_svd(weight.transpose(1, 2, 0, 3).reshape(rows, columns), rank)
+    raw_up, raw_down = compress.truncated_svd(weight.reshape(rows, columns), rank)
+    good = up.T.reshape(rank, n_in, kh, 1), down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
+    raw = raw_up.T.reshape(rank, n_in, kh, 1), raw_down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
+    mixed = down.reshape(n_out, rank, 1, kw)
+    flipped = good[0][:, :, ::-1], good[1][..., ::-1]
+    whole = partial(material.filters_of, "spatial")
+    found = {
+        "The weight was reshaped without a transpose. reshape moves no number: rows are not (c, i).":
+            whole(raw),
+        "down was reshaped to (O, rank, …) at once. Its rows are ranks: (rank, O, 1, kw), then transpose.":
+            whole((good[0], mixed)),
+        "up was reshaped without .T: its *columns* are the ranks.":
+            whole((up.reshape(rank, n_in, kh, 1), good[1])),
+        "Both at once: up without .T, and down reshaped to (O, rank, …).":
+            whole((up.reshape(rank, n_in, kh, 1), mixed)),
+        "The kernels are turned by 180°. Conv2d does not flip its kernel.": whole(flipped),
+    }  # fmt: skip
+    by_column = weight.transpose(2, 1, 0, 3).reshape(rows, columns)
+    if kh != n_in:
+        u, d = compress.truncated_svd(by_column, rank)
+        bank = u.T.reshape(rank, n_in, kh, 1), d.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
+        found["Rows are (i, c), then read as (c, i): channels and heights are mixed."] = whole(bank)
+    u, d = compress.truncated_svd(weight.transpose(1, 3, 0, 2).reshape(rows, columns), rank)
+    bank = u.T.reshape(rank, n_in, kh, 1), d.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
+    found["kh and kw are exchanged: every kernel is transposed. Rows are (c, i)."] = whole(bank)
+    return found
+
+
+def judge_banks(ex, weight, rank):
+    """Compare with the tail of σ² of the right matrix; name the classic mistakes."""
+    n_out, n_in, kh, kw = weight.shape
+    came = material.filters_of("spatial", two_banks(ex, weight, rank))
+    matrix = np.array([[weight[o, c, i, j] for o in range(n_out) for j in range(kw)]
+                       for c in range(n_in) for i in range(kh)])  # fmt: skip
+    due, error = float(squares_of(matrix)[rank:].sum()), float(((weight - came) ** 2).sum())
+    facts = {"weight": weight.shape, "rank": rank, "your error": f"{error:.5g}", "smallest": f"{due:.5g}"}
+    if np.isclose(error, due, rtol=1e-4, atol=1e-7):
+        return
+    recognise(came, rank_mistakes(weight, rank), facts, rtol=1e-5, atol=1e-8)
+    judge_product(came, matrix, rank, facts)
+    raise Wrong("There is a nearer pair. Row (c, i) and column (o, j) hold weight[o, c, i, j].", facts)
+
+
+def judge_product(came, matrix, rank, facts):
+    """Name what is wrong with the singular values in a pair whose axes are right."""
+    flat, (u, sigma, vt) = (
+        came.transpose(1, 2, 0, 3).reshape(matrix.shape),
+        np.linalg.svd(matrix, full_matrices=False),
+    )
+    last = slice(len(sigma) - rank, None)
+    recognise(flat, {
+        "The singular values are missing in the product of the two.": u[:, :rank] @ vt[:rank],
+        "The whole σ is in both factors: give √σ to each.": (u[:, :rank] * sigma[:rank] ** 2) @ vt[:rank],
+        "It keeps the smallest singular values.": (u[:, last] * sigma[last]) @ vt[last],
+    }, facts, rtol=1e-5, atol=1e-8)  # fmt: skip
+
+
+@task("17.7", points=2, hints=["Print weight.shape at each step, for a weight with four different lengths."])
+def test_no_nearer_pair_of_this_rank(ex):
+    """Filters with any lengths of the four axes, at any rank: the squared error is the tail of σ²."""
+    rng = np.random.default_rng(0)
+    for shape in ((4, 3, 5, 2), (2, 4, 3, 3), (3, 2, 1, 4), (5, 1, 2, 3)):
+        weight = rng.standard_normal(shape)
+        full = min(shape[1] * shape[2], shape[0] * shape[3])
+        for rank in sorted({1, 2, full} & set(range(1, full + 1))):
+            judge_banks(ex, weight, rank)
+
+
+@task("17.7", hints=[
+    "At full rank nothing is lost: your two banks must give back every number of the weight.",
+    "matrix = weight.transpose(1, 2, 0, 3).reshape(n_in * kh, n_out * kw): the axes are now c, i, o, j.",
+    "vertical = up.T.reshape(rank, n_in, kh, 1)",
+    "horizontal = down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)",
+])  # fmt: skip
+def test_separable_kernels_are_kept(ex):
+    """What has rank 1 is kept exactly: the pair of the text, and a kernel (1, 2, 1)ᵀ (1, 0, −1)."""
+    edge = np.outer([1.0, 2.0, 1.0], [1.0, 0.0, -1.0])[None, None]
+    pair = np.array([[[[1, 1], [1, 1]]], [[[1, -1], [1, -1]]]], dtype=float)
+    for weight in (edge, pair):
+        judge_banks(ex, weight, 1)
+
+
+@task("17.7", hints=["Each bank keeps the type of the weight. The model gives height's stride to the first."])
+def test_banks_run_inside_the_model(ex):
+    """`factorize_convs` builds two convolutions from your banks: they compute what the cut filters do."""
+    conv = nn.Conv2d(3, 8, 3, stride=2, padding=1, rng=0)
+    model, rng = nn.Sequential(conv=conv), np.random.default_rng(1)
+    x = rng.standard_normal((2, 3, 7, 7)).astype(np.float32)
+    near, slow = material.filters_of("spatial", ex.reference(conv.weight.data, 3)), copy.deepcopy(conv)
+    slow.weight.data = near.astype(np.float32)
+    with ex.installed():
+        conv_lowrank.factorize_convs(model, {"conv": 3}, kind="spatial")
+    came, due = (net(Tensor(x)).numpy() for net in (model, slow))
+    same(came, due, "the output of the two convolutions", rtol=1e-3, atol=1e-4)
+
+
+# --- 17.8 LoRA -------------------------------------------------------------------------------------------
+
+exercise(
+    "17.8",
+    lora.merged_weight,
+    proves="One weight now computes what the weight and its adapter did. The adapter costs no time any more.",
+)
+
+
+def judge_merged(ex, weight, down, up, alpha):
+    """Compare with x Wᵀ + (α / r)(x Aᵀ) Bᵀ for x the identity; name the classic mistakes."""
+    came = ex(weight.copy(), down.copy(), up.copy(), alpha=alpha)
+    r, change = len(down), np.einsum("or,ri->oi", up, down)
+    due = weight + alpha / r * change
+    facts = {"shapes": f"W {weight.shape}, A {down.shape}, B {up.shape}", "α": alpha, "r": r}
+    recognise(came, {
+        "It is the change alone, without W.": alpha / r * change,
+        "The factor α / r is missing.": weight + change,
+        "It multiplies by α, but does not divide by r.": weight + alpha * change,
+        "It multiplies by r / α: the other way up.": weight + r / alpha * change,
+        "It divides by r, but α is missing.": weight + change / r,
+        "It divides by the number of outputs, len(up). r is the number of rows of A.":
+            weight + alpha / len(up) * change,
+        "It divides by the number of inputs. r is the number of *rows* of A, len(down).":
+            weight + alpha / down.shape[1] * change,
+        "The change is taken away. It is added.": weight - alpha / r * change,
+        "It scales W as well: only the change gets α / r.": alpha / r * (weight + change),
+        "W has not changed: the adapter is not in it.": weight,
+        "It multiplies by √ of α / r.": weight + np.sqrt(alpha / r) * change,
+        "It divides by √r: that is another method, rsLoRA. Here it is α / r.":
+            weight + alpha / np.sqrt(r) * change,
+    }, facts, due=due, rtol=1e-5)  # fmt: skip
+    if weight.shape[0] == weight.shape[1]:
+        says = "It adds the transposed change. up @ down has the shape (O, I), as W."
+        turned = {says: weight + alpha / r * change.T}
+        recognise(came, turned, facts, due=due, rtol=1e-5)
+    if r == len(up) == down.shape[1]:
+        says = "It multiplies down @ up. The input meets A first: (x Aᵀ) Bᵀ = x (B A)ᵀ."
+        turned = {says: weight + alpha / r * down @ up}
+        recognise(came, turned, facts, due=due, rtol=1e-5)
+    same(came, due, "the merged weight", rtol=1e-5, atol=1e-6)
+
+
+@task("17.8", points=2, hints=["r is the number of rows of A: len(down). Only the change gets alpha / r."])
+def test_merged_for_any_shape(ex):
+    """For any shape, rank and α: x W′ᵀ is what the weight and its adapter give together."""
+    rng = np.random.default_rng(0)
+    for n_out, n_in, r, alpha in ((5, 7, 2, 6), (7, 5, 3, 1), (4, 4, 2, 5), (3, 3, 3, 2), (2, 6, 1, 0.5)):
+        weight, down, up = (rng.standard_normal(shape) for shape in ((n_out, n_in), (r, n_in), (n_out, r)))
+        judge_merged(ex, weight, down, up, alpha)
+
+
+@task("17.8", hints=[
+    "B A is a column times a row here: [1; 3] (2 0) = [2 0; 6 0].",
+    "A has one row, so r = 1, and α / r = 2.",
+    "weight + (alpha / len(down)) * (up @ down)",
+])  # fmt: skip
+def test_merged_by_hand(ex):
+    """W = [1 0; 0 1], A = (2 0), B = (1 3)ᵀ, α = 2, so r = 1: the merged weight is [5 0; 12 1]."""
+    judge_merged(ex, np.eye(2), np.array([[2.0, 0.0]]), np.array([[1.0], [3.0]]), 2)
+
+
+@task("17.8", hints=["`weight += …` writes into the frozen array of the layer. weight + … makes a new one."])
+def test_the_frozen_weight_stays(ex):
+    """A new array is made: the frozen weight keeps its numbers, since another task may use it."""
+    weight, down, up = np.eye(3, 4), np.ones((2, 4)), np.ones((3, 2))
+    ex(weight, down, up, alpha=4)
+    if not np.array_equal(weight, np.eye(3, 4)):
+        raise Wrong("It changed the frozen weight itself, in place. Make a new array: weight + …")
+
+
+@task("17.8")
+def test_merged_runs_inside_the_model(ex):
+    """`merge_adapters` with your function leaves the outputs of the network as they are."""
+    model, rng = nn.Sequential(fc=nn.Linear(8, 6, rng=0)), np.random.default_rng(3)
+    x = rng.standard_normal((5, 8)).astype(np.float32)
+    lora.add_adapters(model, rank=2, alpha=6, rng=0)
+    model.get("fc").up.data = np.random.default_rng(4).standard_normal((6, 2)).astype(np.float32)
+    due = model(Tensor(x)).numpy()
+    ex(np.eye(2), np.ones((1, 2)), np.ones((2, 1)), alpha=2)
+    with ex.installed():
+        lora.merge_adapters(model)
+    same(model(Tensor(x)).numpy(), due, "the outputs after merging", rtol=1e-3, atol=1e-4)

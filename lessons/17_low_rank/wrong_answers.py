@@ -99,7 +99,7 @@ def one_root(matrix, rank):
 
 @wrong("17.2", says="The singular values are not used")
 def without_sigma(matrix, rank):
-    u, sigma, vt = np.linalg.svd(matrix, full_matrices=False)
+    u, _, vt = np.linalg.svd(matrix, full_matrices=False)
     return u[:, :rank], vt[:rank]
 
 
@@ -251,3 +251,229 @@ def rank_one_matrix():
 @wrong("17.5", says="the weak direction of the *outputs*", blind=True)
 def weak_among_the_outputs():
     return [[0, 1], [10, 0]], [1, 0]
+
+
+# --- 17.6 ---
+
+
+def root_of(gram):
+    """S, as the notebook gives it."""
+    values, vectors = np.linalg.eigh(gram)
+    return vectors * np.sqrt(np.maximum(values, 0))
+
+
+@wrong("17.6", says="the inputs do not count")
+def plain_svd(weight, gram, rank):
+    u, sigma, vt = np.linalg.svd(weight, full_matrices=False)
+    return u[:, :rank] * sigma[:rank], vt[:rank], float((sigma[rank:] ** 2).sum())
+
+
+@wrong("17.6", says="The way back is missing")
+def still_whitened(weight, gram, rank):
+    p, sigma, qt = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
+    return p[:, :rank] * sigma[:rank], qt[:rank], float((sigma[rank:] ** 2).sum())
+
+
+@wrong("17.6", says="in place of S⁻¹")
+def transposed_for_inverse(weight, gram, rank):
+    p, sigma, qt = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
+    return p[:, :rank] * sigma[:rank], qt[:rank] @ root_of(gram).T, float((sigma[rank:] ** 2).sum())
+
+
+@wrong("17.6", says="S stands on the wrong side")
+def root_transposed(weight, gram, rank):
+    p, sigma, _ = np.linalg.svd(weight @ root_of(gram).T, full_matrices=False)
+    return p[:, :rank], p[:, :rank].T @ weight, float((sigma[rank:] ** 2).sum())
+
+
+@wrong("17.6", says="holds S twice")
+def gram_for_root(weight, gram, rank):
+    p, sigma, _ = np.linalg.svd(weight @ gram, full_matrices=False)
+    return p[:, :rank], p[:, :rank].T @ weight, float((sigma[rank:] ** 2).sum())
+
+
+@wrong("17.6", says="alone only turn W")
+def eigenvectors_alone(weight, gram, rank):
+    _, vectors = np.linalg.eigh(gram)
+    p, sigma, _ = np.linalg.svd(weight @ vectors, full_matrices=False)
+    return p[:, :rank], p[:, :rank].T @ weight, float((sigma[rank:] ** 2).sum())
+
+
+@wrong("17.6", says="*last* columns of P")
+def smallest_outputs(weight, gram, rank):
+    p, sigma, _ = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
+    return p[:, -rank:], p[:, -rank:].T @ weight, float((sigma[:-rank] ** 2).sum())
+
+
+@wrong("17.6", says="σ is in it twice")
+def sigma_again(weight, gram, rank):
+    p, sigma, _ = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
+    return p[:, :rank] * sigma[:rank], p[:, :rank].T @ weight, float((sigma[rank:] ** 2).sum())
+
+
+@wrong("17.6", says="Nothing is truncated")
+def all_axes(weight, gram, rank):
+    p, sigma, _ = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
+    return p, p.T @ weight, float((sigma[rank:] ** 2).sum())
+
+
+@wrong("17.6", says="what is *kept*")
+def error_of_the_kept(weight, gram, rank):
+    p, sigma, _ = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
+    return p[:, :rank], p[:, :rank].T @ weight, float((sigma[:rank] ** 2).sum())
+
+
+@wrong("17.6", says="the error of the *weights*")
+def error_of_the_weights(weight, gram, rank):
+    p, _, _ = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
+    up, down = p[:, :rank], p[:, :rank].T @ weight
+    return up, down, float(((weight - up @ down) ** 2).sum())
+
+
+@wrong("17.6", says="Square first")
+def error_not_squared(weight, gram, rank):
+    p, sigma, _ = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
+    return p[:, :rank], p[:, :rank].T @ weight, float(sigma[rank:].sum())
+
+
+@wrong("17.6", says="H has no inverse here")
+def with_an_inverse(weight, gram, rank):
+    root = np.linalg.cholesky(gram)
+    p, sigma, qt = np.linalg.svd(weight @ root, full_matrices=False)
+    return p[:, :rank] * sigma[:rank], qt[:rank] @ np.linalg.inv(root), float((sigma[rank:] ** 2).sum())
+
+
+# --- 17.7 ---
+
+
+def banks(matrix, rank, shape):
+    """Both factors of a matrix as filter banks, in the right order."""
+    n_out, n_in, kh, kw = shape
+    up, down = compress.truncated_svd(matrix, rank)
+    return up.T.reshape(rank, n_in, kh, 1), down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
+
+
+@wrong("17.7", says="without a transpose")
+def reshaped_only(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    return banks(weight.reshape(n_in * kh, n_out * kw), rank, weight.shape)
+
+
+@wrong("17.7", says="Its rows are ranks")
+def out_channels_first(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    up, down = compress.truncated_svd(weight.transpose(1, 2, 0, 3).reshape(n_in * kh, n_out * kw), rank)
+    return up.T.reshape(rank, n_in, kh, 1), down.reshape(n_out, rank, 1, kw)
+
+
+@wrong("17.7", says="its *columns* are the ranks")
+def up_not_transposed(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    up, down = compress.truncated_svd(weight.transpose(1, 2, 0, 3).reshape(n_in * kh, n_out * kw), rank)
+    return up.reshape(rank, n_in, kh, 1), down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
+
+
+@wrong("17.7", says="transpose after the reshape")
+def rank_axis_first(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    up, down = compress.truncated_svd(weight.transpose(1, 2, 0, 3).reshape(n_in * kh, n_out * kw), rank)
+    return up.T.reshape(rank, n_in, kh, 1), down.reshape(rank, n_out, 1, kw)
+
+
+@wrong("17.7", says="every kernel is transposed")
+def height_and_width_exchanged(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    return banks(weight.transpose(1, 3, 0, 2).reshape(n_in * kh, n_out * kw), rank, weight.shape)
+
+
+@wrong("17.7", says="channels and heights are mixed")
+def height_before_channel(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    return banks(weight.transpose(2, 1, 0, 3).reshape(n_in * kh, n_out * kw), rank, weight.shape)
+
+
+@wrong("17.7", says="turned by 180°")
+def flipped(weight, rank):
+    _, n_in, kh, _ = weight.shape
+    vertical, horizontal = banks(weight.transpose(1, 2, 0, 3).reshape(n_in * kh, -1), rank, weight.shape)
+    return vertical[:, :, ::-1], horizontal[..., ::-1]
+
+
+@wrong("17.7", says="The two are exchanged")
+def horizontal_first(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    return banks(weight.transpose(1, 2, 0, 3).reshape(n_in * kh, n_out * kw), rank, weight.shape)[::-1]
+
+
+@wrong("17.7", says="Height and width are exchanged")
+def wide_first(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    up, down = compress.truncated_svd(weight.transpose(1, 3, 0, 2).reshape(n_in * kw, n_out * kh), rank)
+    return up.T.reshape(rank, n_in, 1, kw), down.reshape(rank, n_out, kh, 1).transpose(1, 0, 2, 3)
+
+
+@wrong("17.7", says="axes in another order or number")
+def kernels_of_two_axes(weight, rank):
+    _, n_in, kh, _ = weight.shape
+    vertical, horizontal = banks(weight.transpose(1, 2, 0, 3).reshape(n_in * kh, -1), rank, weight.shape)
+    return vertical[..., 0], horizontal[:, :, 0]
+
+
+# --- 17.8 ---
+
+
+@wrong("17.8", says="The factor α / r is missing")
+def without_a_factor(weight, down, up, *, alpha):
+    return weight + up @ down
+
+
+@wrong("17.8", says="does not divide by r")
+def alpha_alone(weight, down, up, *, alpha):
+    return weight + alpha * (up @ down)
+
+
+@wrong("17.8", says="the other way up")
+def rank_by_alpha(weight, down, up, *, alpha):
+    return weight + len(down) / alpha * (up @ down)
+
+
+@wrong("17.8", says="by the number of outputs")
+def outputs_for_rank(weight, down, up, *, alpha):
+    return weight + alpha / len(up) * (up @ down)
+
+
+@wrong("17.8", says="by the number of inputs")
+def inputs_for_rank(weight, down, up, *, alpha):
+    return weight + alpha / down.shape[1] * (up @ down)
+
+
+@wrong("17.8", says="without W")
+def change_alone(weight, down, up, *, alpha):
+    return alpha / len(down) * (up @ down)
+
+
+@wrong("17.8", says="It scales W as well")
+def all_scaled(weight, down, up, *, alpha):
+    return alpha / len(down) * (weight + up @ down)
+
+
+@wrong("17.8", says="taken away")
+def taken_away(weight, down, up, *, alpha):
+    return weight - alpha / len(down) * (up @ down)
+
+
+@wrong("17.8", says="in place")
+def in_place(weight, down, up, *, alpha):
+    weight += alpha / len(down) * (up @ down)
+    return weight
+
+
+@wrong("17.8", says="The input meets A first")
+def other_order(weight, down, up, *, alpha):
+    change = down @ up if len(down) == len(up) == down.shape[1] else up @ down
+    return weight + alpha / len(down) * change
+
+
+@wrong("17.8", says="rsLoRA")
+def root_of_the_rank(weight, down, up, *, alpha):
+    return weight + alpha / np.sqrt(len(down)) * (up @ down)
