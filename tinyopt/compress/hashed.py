@@ -1,6 +1,7 @@
 """HashedNets: a layer's weights share K values, and a hash of each weight's position says which one it reads.
 
-Start with `shared_means`, on arrays; `hash_weights` puts hashed views (`nn/hashed.py`) into a model, to be trained.
+Start with these three: `shared_means`, on arrays; `nn.hashed.Hashed`, the view; `hash_weights`, which puts such views
+into a model, to be trained.
 
     hash_weights(model, 1 / 8)
 

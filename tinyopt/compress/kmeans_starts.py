@@ -1,6 +1,6 @@
 """Where k-means begins: four ways to place the first centroids on a line.
 
-Start with `linear`, then `plus_plus`; `START` has them all by name. Lloyd's steps only ever go downhill, so
+Start with these three: `linear`; `density`; `plus_plus`. `START` has all by name. Lloyd's steps only ever go downhill, so
 the start decides in which valley they end; `kmeans_exact.compare_starts` measures how far that is from the best.
 """
 

@@ -1,6 +1,7 @@
 """LoRA: train a low-rank adapter beside each frozen weight, then add it in.
 
-Start with these two, and train with any optimizer in between; `nn.lora.LoRALinear` is the layer:
+Start with these three: `nn.lora.LoRALinear`, the layer; `add_adapters`; `merge_adapters`. Train with any optimizer in
+between:
 
     add_adapters(model, rank=4)
     optimizer = optim.Adam([p for p in model.parameters() if p.requires_grad])

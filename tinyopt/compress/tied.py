@@ -1,6 +1,6 @@
 """Tied layers: one parameter at several places of a model.
 
-Start with `tie`. Of the ways to share weights it is the plainest: θ = A c, where A is one identity matrix below the
+Start with these three: `tie`; `nn.tied.Repeat`; `nn.tied.Embedding`. Of the ways to share weights it is the plainest: θ = A c, where A is one identity matrix below the
 other, so that Aᵀ g is the sum of the gradients at all places, and (Aᵀ A)⁻¹ Aᵀ θ is the mean of the weights there.
 
     tie(model, "embed.weight", "head.weight")       input and output embedding

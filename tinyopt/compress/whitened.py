@@ -1,6 +1,6 @@
 """Low rank by what a layer makes of data: keep the directions of its outputs, not of its weights.
 
-Start with these two: `whitened_svd`, on arrays; `factorize_outputs`, the loop over a model.
+Start with these three: `whitened_svd` and `output_spectrum`, on arrays; `factorize_outputs`, the loop over a model.
 
     factorize_outputs(model, digits.train.sample(500, rng=0).images, energy=0.99)
 

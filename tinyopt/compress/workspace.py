@@ -1,6 +1,7 @@
 """Inference in one reused workspace: every value between two layers has its place in one array, planned before.
 
-Start with `place`, on numbers; then `Workspace`, which runs a model so; `peak_memory` measures what was planned.
+Start with these three: `place`, on numbers; `Workspace`, which runs a model so; `peak_memory`, which measures what was
+planned.
 
 A value is alive from the step that makes it to the last that reads it. Two that are never alive together may lie in
 the same place, and a step such as ReLU may write over what it reads, if that dies there.

@@ -1,7 +1,7 @@
 """Layers that are used more than once: `Repeat` runs a block several times; `Embedding` reads rows of a matrix, which
 the last layer of a network may use again. `tied_names` says which parameters stand at several places.
 
-Start with `Repeat`. Nothing else is needed to tie: a `Parameter` that is the attribute of two layers is one
+Start with these three: `Repeat`, `Embedding`, `tied_names`. Nothing else is needed to tie: a `Parameter` that is the attribute of two layers is one
 parameter. Autograd adds the gradients of its uses, an optimizer steps it once, a file holds it once.
 """
 
