@@ -1,6 +1,6 @@
 """The exercises of lesson 15 and their tests. Each test's docstring is the property that it asks for.
 
-Glossary: x numbers, c centroids (the codebook), K their number, g incoming gradient ∂L/∂y.
+Glossary: x numbers, c centroids (the codebook), K their number, g incoming gradient ∂L/∂y, A assignment, ξ signs.
 """
 
 import math
@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from tinyopt import Tensor, codec, compress, nn, ops
+from tinyopt.compress.hashed import hash_weights, shared_means
+from tinyopt.compress.kmeans_exact import compare_starts, exact_kmeans
 from tinyopt.compress.share import lloyd_step
 from tinyopt.course import Wrong, exercise, recognise, same, task, two_arrays
 from tinyopt.course.compare import NotWritten
 from tinyopt.course.lessons import load
+from tinyopt.nn.hashed import hashed_labels, hashed_signs
 
 material = load(Path(__file__).with_name("material.py"))
 
@@ -281,3 +284,166 @@ def test_witness_shows_the_mistake(ex):
     if found < 15:
         facts["angle"] = f"{found:.1f} degrees"
         raise Wrong("The directions differ too little. Let unequal clusters have similar sums.", facts)
+
+
+# --- 15.6 the best k-means there is ----------------------------------------------------------------
+
+exercise(
+    "15.6",
+    exact_kmeans,
+    hides=[compress.kmeans, lloyd_step],
+    proves="No grouping is better than yours: now you know how far from the best any other one is.",
+)
+SIX = np.array([0.0, 1, 2, 5, 12, 13])
+
+
+@task("15.6", points=2, hints=[
+    "Sort: order = np.argsort(values); x = values[order]. The cost of a piece x[i:j] is its squared error.",
+    "Fill E[m, j] for m = 1, 2, ..., k: try each i from m − 1 to j − 1, and note which was best in begin[m, j].",
+    "Walk back: the last piece begins at i = begin[k, n], the one before it at begin[k − 1, i], and so on.",
+])  # fmt: skip
+def test_exact_kmeans_by_hand(ex):
+    """The six numbers of the lesson in 3 clusters are {0, 1, 2}, {5}, {12, 13}; in 2, the last two stand apart."""
+    for k, centroids, labels in ((3, (1, 5, 12.5), (0, 0, 0, 1, 2, 2)), (2, (2, 12.5), (0, 0, 0, 0, 1, 1))):
+        came, mine = material.ask_exact(ex, SIX.copy(), k)
+        if np.shape(came) == (6,) and np.shape(mine) == (k,):
+            raise Wrong("Centroids and labels are exchanged: return centroids, labels")
+        recognise(came, {"From the largest to the smallest: ascending is due.": centroids[::-1]})
+        recognise(came, {"A number is missing: the last one. x[i:j] ends before x[j].": (*centroids[:-1], 12)})
+        same(came, centroids, f"the row of {k} centroids")
+        same(mine, labels, f"the row of labels for {k} clusters")
+
+
+@task("15.6", points=4, hints=[
+    "Compare with all cuts on paper for 5 numbers. E[m, j] is the smallest E[m − 1, i] + cost(i, j).",
+    "E[0, 0] is 0 and E[0, j] is infinite for j > 0: nothing cannot hold a number. Then one rule fills all rows.",
+])  # fmt: skip
+def test_exact_kmeans_is_the_best(ex):
+    """No way to cut the sorted numbers has a smaller squared error; values come in any order."""
+    for seed, n, k in ((28, 11, 3), (299, 11, 4), (11, 9, 2), (47, 8, 5)):
+        values = np.random.default_rng(seed).standard_t(3, n).round(2)
+        centroids, labels = material.means_and_labels(values, material.best_cuts(np.sort(values), k))
+        came, mine = material.ask_exact(ex, values, k)
+        recognise(came, material.cut_mistakes(values, k), due=centroids)
+        with ex.curtain.lifted():
+            stuck = [compress.kmeans(values, k, start="random", rng=seed)[0] for seed in range(20)]
+            stuck.append(compress.kmeans(values, k)[0])
+        for valley in stuck:
+            says = "Lloyd's steps can stop here. But there is a better grouping: try all places of the last cut."
+            recognise(came, {says: valley}, due=centroids)
+        same(came, centroids, f"the row of centroids of {n} numbers in {k} clusters")
+        recognise(mine, {
+            "These labels belong to the sorted numbers. Each value's own is due: labels[order[i:j]] = m.":
+                np.sort(labels),
+            "The labels were carried back the wrong way: result = sorted_labels[order] sorts once more. Write to the "
+            "places: result[order] = sorted_labels.": np.sort(labels)[np.argsort(values)],
+        }, due=labels)  # fmt: skip
+        recognise(mine, {"Labels count from 0: the first cluster has the label 0.": labels + 1})
+        same(mine, labels, f"the row of labels of {n} numbers in {k} clusters")
+
+
+@task("15.6", hints=["The first row of the table is one piece from 0 to j; the last piece may hold one number."])
+def test_exact_kmeans_at_the_ends(ex):
+    """In one cluster the centroid is the mean; in as many as there are numbers, each is its own centroid."""
+    values = np.array([3.0, -1.0, 4.5, 0.25])
+    for k, centroids, labels in ((1, [values.mean()], [0, 0, 0, 0]), (4, np.sort(values), [2, 0, 3, 1])):
+        came, mine = material.ask_exact(ex, values.copy(), k)
+        same(came, centroids, f"the row of centroids for k = {k}")
+        same(mine, labels, f"the row of labels for k = {k}")
+
+
+@task("15.6")
+def test_exact_kmeans_judges_the_starts(ex):
+    """In `compare_starts`, your optimum is the measure: no start of k-means comes out below it."""
+    values = np.random.default_rng(4).normal(size=24)
+    for array, kinds in zip(material.ask_exact(ex, values.copy(), 5), ("f", "iu")):
+        if getattr(array, "dtype", np.dtype(object)).kind not in kinds:
+            due = {"f": "centroids: an array of floats", "iu": "labels: an array of integers"}[kinds]
+            raise Wrong("compare_starts goes on with your arrays.", {"yours": type(array).__name__, "due": due})
+    with ex.curtain.lifted(), ex.installed():
+        rows = compare_starts(values, 5)
+    below = [row["start"] for row in rows if row["after"] < 1 - 1e-9]
+    if below:
+        raise Wrong("A start of k-means ended below your optimum.", {"starts": below})
+
+
+# --- 15.7 the nearest hashed weights ---------------------------------------------------------------
+
+exercise(
+    "15.7",
+    shared_means,
+    proves="Your values are the projection (AᵀA)⁻¹Aᵀθ: a mean. The gradient is Aᵀg: a sum. Now you have both.",
+)
+
+
+def _due(weight, n_values, seed, signed=True, keep=None):
+    """(What is due, the classic mistakes, the arguments of both), from the assignment matrix in full."""
+    keep = np.ones(weight.shape, bool) if keep is None else keep
+    labels = hashed_labels(weight, weight.shape, n_values, seed)
+    signs = hashed_signs(weight, weight.shape, seed) if signed else np.ones_like(weight)
+    given = weight, labels, signs, n_values, keep
+    return material.projection(*given), material.projection_mistakes(*given), given
+
+
+def _compare(ex, weight, n_values, seed, **settings):
+    weight.setflags(write=False)
+    due, mistakes, given = _due(weight, n_values, seed, **settings)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        came = ex(weight, n_values, seed, **settings)
+    recognise(came, mistakes, due=due, rtol=1e-5, atol=1e-6)
+    material.name_sum_of_signs(came, due, *given)
+    if np.ndim(came) == 1 and len(came) < n_values:
+        says = "A value that no weight reads is missing; it is 0. For np.bincount: minlength=n_values"
+        raise Wrong(says, {"yours": f"{len(came)} values", "due": f"{n_values} values"})
+    if np.shape(came) == weight.shape:
+        raise Wrong("It gives one number for each weight. One for each of the K values is due: add up over members.")
+    recognise(np.isnan(np.array(came, dtype=float)), {
+        "A value that no weight reads gave 0/0, which is NaN. It is 0: divide by np.maximum(counts, 1).":
+            abs(due) < 1e-12 if (abs(due) < 1e-12).any() else ()})  # fmt: skip
+    same(came, due, "the row of shared values", rtol=1e-5, atol=1e-6)
+
+
+@task("15.7", points=3, hints=[
+    "Without signs, c[k] is the mean of the weights with the label k: sums by np.bincount with weights=.",
+    "With signs: θ[i] ≈ ξ[i] · c. Multiply by ξ[i]: ξ[i] · θ[i] ≈ c. So c is the mean of ξ · θ.",
+    "np.bincount(labels.reshape(-1), weights=(signs * weight).reshape(-1), minlength=n_values), over the counts.",
+])  # fmt: skip
+def test_shared_means_are_the_projection(ex):
+    """The values have the smallest squared error ‖θ − A c‖² of all, with the signs in A and without them."""
+    for seed, shape, k in ((1, (4, 5), 3), (2, (30,), 4), (3, (2, 3, 3, 3), 5)):
+        weight = np.random.default_rng(seed).normal(size=shape)
+        _compare(ex, weight, k, seed)
+        _compare(ex, weight, k, seed, signed=False)
+
+
+@task("15.7", points=2, hints=[
+    "A pruned weight adds nothing to the sum, and nothing to the count.",
+    "counts = np.bincount(labels[keep], minlength=n_values)",
+])  # fmt: skip
+def test_shared_means_of_survivors(ex):
+    """Pruned weights are no members: neither of the sum nor of the count."""
+    rng = np.random.default_rng(6)
+    weight, keep = rng.normal(size=(5, 6)), rng.random((5, 6)) < 0.6
+    _compare(ex, weight, 4, 9, keep=keep)
+
+
+@task("15.7", hints=["With 40 values for 12 weights, many are read by nobody. Their count is 0."])
+def test_shared_means_that_nobody_reads(ex):
+    """A value that no weight reads is 0, also the last one, and there are always n_values of them."""
+    _compare(ex, np.random.default_rng(2).normal(size=(3, 4)), 40, 2)
+
+
+@task("15.7", hints=["np.bincount adds in float64; .astype(weight.dtype) gives the weight's type."])
+def test_shared_means_run_inside_hash_weights(ex):
+    """hash_weights puts your values into a layer, as float32; what the layer reads is nearest to its weight."""
+    layer = nn.Linear(6, 5, rng=0)
+    before = layer.weight.data.copy()
+    values = ex(before, 4, 0)
+    if getattr(values, "dtype", None) != np.float32:
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise Wrong("The values have another type than the weight.", {"yours": kind, "due": "float32"})
+    with ex.installed():
+        hash_weights(layer, 4, start="means")
+    A = material.assignment(hashed_labels(before, before.shape, 4, 0), hashed_signs(before, before.shape, 0), 4)
+    due = (A @ _due(before, 4, 0)[0]).reshape(before.shape)
+    same(layer.weight.read().numpy(), due, "the weight that the layer reads", rtol=1e-5, atol=1e-6)

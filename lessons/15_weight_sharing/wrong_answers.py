@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tinyopt.course import wrong
+from tinyopt.nn.hashed import hashed_labels, hashed_signs
 
 # --- 15.1 ---
 
@@ -252,3 +253,191 @@ def one_sum_rules():
 @wrong("15.5", says="differ too little", blind=True)
 def one_label_changed():
     return np.array([0, 1, 2, 0, 1, 1]), np.array([3.0, -1.0, 0.5, 1.0, 2.0, 0.5])
+
+
+# --- 15.6 ---
+
+
+def squares(piece):
+    return ((piece - piece.mean()) ** 2).sum()
+
+
+def from_cuts(values, cuts):
+    """Centroids and labels of the sorted values, cut before these places."""
+    order = np.argsort(values)
+    pieces = np.split(order, list(cuts))
+    labels = np.zeros(len(values), int)
+    for m, piece in enumerate(pieces):
+        labels[piece] = m
+    return np.array([values[piece].mean() for piece in pieces]), labels
+
+
+def table(values, k, cost=squares, last_row=False):
+    """The dynamic program; if you like with another cost, or a walk back through the last row alone."""
+    x, n = np.sort(values).astype(float), len(values)
+    error, begin = np.full((k + 1, n + 1), np.inf), np.zeros((k + 1, n + 1), int)
+    error[0, 0] = 0
+    for m in range(1, k + 1):
+        for j in range(m, n + 1):
+            tried = [error[m - 1, i] + cost(x[i:j]) for i in range(m - 1, j)]
+            begin[m, j], error[m, j] = m - 1 + int(np.argmin(tried)), min(tried)
+    cuts, j = [], n
+    for m in range(k, 1, -1):
+        j = begin[k if last_row else m, j]
+        cuts.insert(0, j)
+    return from_cuts(values, cuts)
+
+
+@wrong("15.6", says="Lloyd's steps can stop here")
+def lloyds_steps(values, k):
+    x, c = np.sort(values), np.linspace(values.min(), values.max(), k)
+    for _ in range(50):
+        labels = abs(x[:, None] - c).argmin(axis=1)
+        c = np.array([x[labels == m].mean() if (labels == m).any() else c[m] for m in range(k)])
+    return c, abs(values[:, None] - c).argmin(axis=1)
+
+
+@wrong("15.6", says="each where it helps most")
+def one_cut_after_the_other(values, k):
+    x, cuts = np.sort(values), []
+    while len(cuts) < k - 1:
+        tries = [sorted({*cuts, at}) for at in range(1, len(x)) if at not in cuts]
+        cuts = min(tries, key=lambda some: sum(squares(piece) for piece in np.split(x, some)))
+    return from_cuts(values, cuts)
+
+
+@wrong("15.6", says="widest gaps")
+def at_the_widest_gaps(values, k):
+    return from_cuts(values, sorted(np.argsort(np.diff(np.sort(values)))[len(values) - k :] + 1))
+
+
+@wrong("15.6", says="The row of 3 centroids is wrong")
+def equally_many(values, k):
+    return from_cuts(values, [len(values) * m // k for m in range(1, k)])
+
+
+@wrong("15.6", says="|x − c|")
+def absolute_error(values, k):
+    return table(values, k, lambda piece: abs(piece - np.median(piece)).sum())
+
+
+@wrong("15.6", says="a large piece counts as much as a small one")
+def mean_of_each_piece(values, k):
+    return table(values, k, lambda piece: squares(piece) / len(piece))
+
+
+@wrong("15.6", says="labels belong to the sorted numbers")
+def labels_of_the_sorted(values, k):
+    centroids, labels = table(values, k)
+    return centroids, np.sort(labels)
+
+
+@wrong("15.6", says="The labels were carried back the wrong way", blind=True)
+def sorted_once_more(values, k):
+    centroids, labels = table(values, k)
+    return centroids, np.sort(labels)[np.argsort(values)]
+
+
+@wrong("15.6", says="always reads the notes of the last row", blind=True)
+def walks_back_in_the_last_row(values, k):
+    return table(values, k, last_row=True)
+
+
+@wrong("15.6", says="exchanged")
+def the_other_way_round(values, k):
+    return table(values, k)[::-1]
+
+
+@wrong("15.6", says="the last one")
+def ends_before_the_last(values, k):
+    order = np.argsort(values)
+    centroids, labels = table(values[order[:-1]], k)
+    return centroids, np.append(labels, k - 1)[np.argsort(order)]
+
+
+# --- 15.7 ---
+
+
+def read_by(weight, n_values, seed, signed):
+    labels = hashed_labels(weight, weight.shape, n_values, seed).reshape(-1)
+    return labels, hashed_signs(weight, weight.shape, seed) if signed else np.ones_like(weight)
+
+
+def add(labels, weights, n_values):
+    return np.bincount(labels, weights=np.asarray(weights, float).reshape(-1), minlength=n_values)
+
+
+@wrong("15.7", says="divide by how many there are")
+def only_added_up(weight, n_values, seed, *, signed=True, keep=None):
+    labels, signs = read_by(weight, n_values, seed, signed)
+    kept = np.ones(weight.shape) if keep is None else keep
+    return add(labels, weight * signs * kept, n_values).astype(weight.dtype)
+
+
+@wrong("15.7", says="The signs are not used")
+def without_signs(weight, n_values, seed, *, signed=True, keep=None):
+    labels, _ = read_by(weight, n_values, seed, signed)
+    kept = np.ones(weight.shape) if keep is None else keep
+    counts = np.maximum(add(labels, kept, n_values), 1)
+    return (add(labels, weight * kept, n_values) / counts).astype(weight.dtype)
+
+
+@wrong("15.7", says="divides by the sum of the signs")
+def over_the_signs(weight, n_values, seed, *, signed=True, keep=None):
+    labels, signs = read_by(weight, n_values, seed, signed)
+    total = add(labels, signs, n_values)
+    return add(labels, weight * signs, n_values) / np.where(total == 0, 1, total)
+
+
+@wrong("15.7", says="divides by the sum of the signs", blind=True)
+def over_the_signs_or_zero(weight, n_values, seed, *, signed=True, keep=None):
+    labels, signs = read_by(weight, n_values, seed, signed)
+    kept = np.ones(weight.shape) if keep is None else keep
+    sums, total = add(labels, weight * signs * kept, n_values), add(labels, signs * kept, n_values)
+    return np.divide(sums, total, out=np.zeros(n_values), where=total != 0).astype(weight.dtype)
+
+
+@wrong("15.7", says="pruned are still counted")
+def counts_the_pruned(weight, n_values, seed, *, signed=True, keep=None):
+    labels, signs = read_by(weight, n_values, seed, signed)
+    kept = np.ones(weight.shape) if keep is None else keep
+    counts = np.maximum(add(labels, np.ones(weight.shape), n_values), 1)
+    return (add(labels, weight * signs * kept, n_values) / counts).astype(weight.dtype)
+
+
+@wrong("15.7", says="does not look at `keep`")
+def no_mask(weight, n_values, seed, *, signed=True, keep=None):
+    labels, signs = read_by(weight, n_values, seed, signed)
+    counts = np.maximum(add(labels, np.ones(weight.shape), n_values), 1)
+    return (add(labels, weight * signs, n_values) / counts).astype(weight.dtype)
+
+
+@wrong("15.7", says="the others were overwritten")
+def the_last_member(weight, n_values, seed, *, signed=True, keep=None):
+    labels, signs = read_by(weight, n_values, seed, signed)
+    values = np.zeros(n_values)
+    values[labels] = (weight * signs).reshape(-1)
+    return values
+
+
+@wrong("15.7", says="0/0, which is NaN")
+def divides_by_nobody(weight, n_values, seed, *, signed=True, keep=None):
+    labels, signs = read_by(weight, n_values, seed, signed)
+    kept = np.ones(weight.shape) if keep is None else keep
+    return add(labels, weight * signs * kept, n_values) / add(labels, kept, n_values)
+
+
+@wrong("15.7", says="minlength", blind=True)
+def only_those_that_are_read(weight, n_values, seed, *, signed=True, keep=None):
+    labels = hashed_labels(weight, weight.shape, n_values, seed)
+    signs = hashed_signs(weight, weight.shape, seed) if signed else np.ones_like(weight)
+    keep = np.ones(weight.shape, dtype=bool) if keep is None else keep
+    sums = np.bincount(labels[keep], weights=(signs * weight)[keep])
+    return (sums / np.maximum(np.bincount(labels[keep]), 1)).astype(weight.dtype)
+
+
+@wrong("15.7", says="another type than the weight")
+def always_float64(weight, n_values, seed, *, signed=True, keep=None):
+    labels, signs = read_by(weight, n_values, seed, signed)
+    kept = np.ones(weight.shape) if keep is None else keep
+    return add(labels, weight * signs * kept, n_values) / np.maximum(add(labels, kept, n_values), 1)
