@@ -260,7 +260,7 @@ def few():
 
 def infinite():
     model = net()
-    model.get("b.weight").data = model.get("b.weight").data / np.float32(0)
+    model.get("b.weight").data = np.full((12, 12), np.inf, np.float32)
     return model
 
 

@@ -6,7 +6,7 @@ they take, and the ranks are those of `compress.rank_budget`, which spends them 
 
     channel, spatial, tucker2    singular values of the weights; convolutions by that kind, dense layers by the SVD
     outputs                      singular values of the outputs on 500 training images: `whitened.factorize_outputs`
-    channel + t, outputs + t     the same, then trained for 2 epochs of Adam at 0.0005
+    channel, tuned; outputs, tuned  the same, then trained for 2 epochs of Adam at 0.0005
 
 Accuracy is that of the file, written and read again, on the test part (1,000 images), which is read for the table
 alone: mean ± standard error over seeds 0, 1, ... Gains are paired by seed. Bytes are those of the whole file. `--out`
@@ -44,7 +44,7 @@ from tinyopt.report import doctor, low_rank_plots, plots
 SHARES, EPOCHS, LR, TUNE_EPOCHS, TUNE_LR, N_IMAGES = (0.04, 0.08, 0.16, 0.32), 8, 1e-3, 2, 5e-4, 500
 WAYS = {  # name -> (kind, whether images choose, whether it is trained after)
     "channel": ("channel", False, False), "spatial": ("spatial", False, False), "tucker2": ("tucker2", False, False),
-    "outputs": ("channel", True, False), "channel + t": ("channel", False, True), "outputs + t": ("channel", True, True),
+    "outputs": ("channel", True, False), "channel, tuned": ("channel", False, True), "outputs, tuned": ("channel", True, True),
 }  # fmt: skip
 WIDEST = {"lenet_300_100": "fc1", "lenet5": "fc1", "resnet8": "block3.body.conv2"}  # the layer that is cut alone
 RANKS, BATCHES, PASSES, SHAPE = (1, 2, 4, 8, 16, 32), (1, 64), 5, (1, 28, 28)
