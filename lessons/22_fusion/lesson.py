@@ -15,9 +15,8 @@
 # - **Time:** about 130 minutes.
 #
 # Run the cells from top to bottom. Where an exercise is still empty, the package's own function works for
-# you, so you can read on and come back. **All times are measured when you run the cell**, so yours are not
-# those of your neighbour: other ratios, sometimes even another winner. The text names only what is nearly
-# always so.
+# you, so you can read on and come back. **All times are measured when you run the cell**. On another
+# machine the ratios differ, and sometimes even the winner; the text names only what is nearly always so.
 
 # %%
 import copy
@@ -51,10 +50,10 @@ def floats(*shape):
 
 # %% [markdown]
 # First the picture. `mobilenet_tiny` is a small network of convolutions, batch norms and ReLUs. Its
-# convolutions are of three kinds: 3×3 filters that read all channels; **depthwise** ones, that read one
-# channel each; and 1×1 filters. We give each layer just what it gets inside the network, and measure it
-# alone, 32 images at once. Beside each kind stands its share of the **MACs** (multiply-accumulates), which
-# papers count as "the cost".
+# convolutions are of three kinds: 3×3 filters that read all channels; **depthwise** ones, which read one
+# channel each; and 1×1 filters. We measure each layer alone, on the 32 images' values that it gets inside
+# the network. Beside its time stands its share of the **MACs** (multiply-accumulates), which papers count
+# as "the cost".
 
 # %%
 small = models.mobilenet_tiny(rng=0).eval()  # not trained: the time of a layer does not depend on its weights
@@ -80,10 +79,10 @@ plt.show()
 print(f"sum over the layers {1e3 * sum(seconds.values()):.1f} ms; the whole network {1e3 * total:.1f} ms")
 
 # %% [markdown]
-# The grey bars would predict that the 1×1 filters take most of the time. They do not. The depthwise filters
-# have few MACs and take much time; norms and ReLUs have no MACs at all. What do they do? They walk through
-# large arrays: every number is **read**, changed a little, and **written**. So there are two kinds of work,
-# arithmetic and moving, and the usual count knows only the first.
+# By the grey bars, the 1×1 filters should take most of the time. Usually they do not. The depthwise filters
+# have few MACs and take much time; norms and ReLUs take time without any MACs. They walk through large
+# arrays: every number is **read**, changed a little, and **written**. So there are two kinds of work,
+# arithmetic and moving, and the count of MACs knows only the first.
 #
 # ## By hand: three lines, three walks
 #
@@ -92,10 +91,10 @@ print(f"sum over the layers {1e3 * sum(seconds.values()):.1f} ms; the whole netw
 #     y = np.maximum(u, 0)      reads 4 MB, writes 4 MB        together 24 MB
 #
 # If memory delivers 10 GB in a second, 24 MB take 2.4 ms, however fast the processor multiplies. If one
-# walk did all three, it would read x and write y: 8 MB, 0.8 ms. To put steps that follow each other into
-# one walk is called **fusion**. The arithmetic is the same. Only the moving has become less.
+# walk did all three, it would read x and write y: 8 MB, 0.8 ms. To do several steps in one walk is called
+# **fusion**. The arithmetic stays the same; less is moved.
 #
-# And the slow loop that specifies it? It *is* fused: each number is read once and written once.
+# A plain Python loop *is* fused: it reads each number once and writes it once. Is it the fastest, then?
 
 # %%
 x = floats(1_000_000)
@@ -137,12 +136,12 @@ for name, s in times.items():
 # %% [markdown]
 # The loop moves least and is slowest by far: for each number Python looks up names, makes objects and asks
 # for types. NumPy does that once for an array. So two rules pull in opposite directions: **few Python
-# steps** (large arrays), and **few walks through memory** (small arrays, that stay in the cache). Blocks of
-# some thousand numbers obey both.
+# steps** (large arrays), and **few walks through memory** (small arrays, which stay in the cache). Blocks
+# of some thousands of numbers obey both.
 #
 # ### Exercise 22.1 · predict, then compute
 #
-# A norm and a ReLU, written as one writes it. x holds **2,000,000 float32**, and `slope` is a plain Python
+# A norm and a ReLU, as most people write them. x holds **2,000,000 float32**, and `slope` is a plain Python
 # number:
 #
 #     t = x - 2.0
@@ -186,10 +185,10 @@ check("22.1")
 #
 #     flops / time ≤ min(F, B · flops / bytes)          flops / bytes is the **intensity**
 #
-# A **flop** is one addition or one multiplication, so a MAC is two. Drawn over the intensity, the right
-# side is a slope and then a flat top: the **roofline**. Where they meet is the *ridge*. Left of it, a
-# program waits for memory (it is **memory bound**); right of it, for arithmetic (**compute bound**). B and
-# F are not in a data sheet here: we measure them. B by a copy, F by a product of large matrices.
+# A **flop** is one addition or one multiplication, so a MAC is two. The last line, drawn over the
+# intensity, is a slope and then a flat top: the **roofline**. They meet at the *ridge*. Left of it, a
+# program waits for memory (it is **memory bound**); right of it, for arithmetic (**compute bound**). We
+# measure B by a copy, and F by a product of large matrices.
 
 # %%
 copies, products = {}, {}
@@ -214,14 +213,14 @@ print("BLAS:", blas.describe())
 
 # %% [markdown]
 # Left: small arrays are copied faster, because they lie in a **cache**, a small fast memory beside the
-# processor. (The very smallest are slow again: there the call itself costs more than the copy.) Each bend
-# of the curve is the end of one cache. Right: small products do not reach the top either; one call costs
-# about a microsecond, whatever it does.
+# processor; a bend of the curve is often the end of one cache. The very smallest are slow again: there the
+# call itself costs more than the copy. For the same reason small products, on the right, do not reach the
+# top.
 #
 # **By hand, with your numbers.** ReLU: 1 flop for 8 bytes, intensity 1/8. A product of two n×n matrices:
 # 2n³ flops for 12n² bytes, so n/6: it grows with n. A matrix times *one* vector: 2n² flops for 4n² bytes,
-# 1/2, whatever n is. So one image alone through a dense layer is memory bound, and many at once are not.
-# Now measure them, each as a point under the roof.
+# 1/2, whatever n is. So a dense layer is memory bound for one image, and not for many at once. Now we
+# measure each of them, as a point under the roof.
 
 # %%
 n = 4_000_000
@@ -256,45 +255,37 @@ ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# On the left, nothing can be gained by better arithmetic: ReLU and the sum of two arrays are limited by the
-# slope. Points above it are possible: part of their data was in a cache. The convolutions lie below the
-# roof. Their intensity is counted as if x were read once and y written once, but `im2col` copies each pixel
-# up to 9 times (lesson 7). **The roof says what the best program could do; the distance to it, what yours
-# does besides.**
+# On the left, better arithmetic gains nothing: ReLU and the sum of two arrays are limited by the slope.
+# They may stay below it, as a copy can often write without reading the old content first, and most other
+# loops cannot. They may also lie above it, if part of their data was in a cache. The convolutions lie below
+# the roof: their intensity is counted as if x were read once and y written once, but `im2col` copies each
+# pixel up to 9 times (lesson 7). **The roof says what the best program could do; the distance to it, what
+# yours does besides.**
 #
-# Look at the depthwise one of the three convolutions. It has the fewest flops for each pixel, and it
-# reaches the fewest of them in a second: few MACs are not few milliseconds. That is the first wrong way.
+# Of the three convolutions, the depthwise one needs the fewest flops, and usually does the fewest in a
+# second. So few MACs need not be few milliseconds.
 #
 # ### Wrong way: count MACs, and call it time
 
 # %%
-counts, ms = {}, {}
 for name in models.MODELS:
     model = models.make(name, rng=0).eval()
-    counts[name] = measure.summary(model, (1, 28, 28)).macs
-    ms[name] = 1e3 * measure.latency(model, images, budget=0.3).seconds / len(images)
-price = {name: 1e9 * ms[name] / n for name, n in counts.items()}  # µs for a million MACs
-for name, n in counts.items():
-    print(f"{name:15} {n / 1e6:.2f} million MACs, {1e3 * ms[name]:7.1f} µs; {price[name]:7.1f} for a million")
-
-figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
-ax.barh(list(price), price.values(), color="C1")
-ax.set(xlabel="µs for a million MACs", title="a MAC does not have a fixed price")
-ax.invert_yaxis()
-plt.show()
+    millions = measure.summary(model, (1, 28, 28)).macs / 1e6
+    µs = 1e6 * measure.latency(model, images, budget=0.3).seconds / len(images)
+    print(f"{name:15} {millions:.2f} million MACs, {µs:7.1f} µs; for a million {µs / millions:7.1f} µs")
 
 # %% [markdown]
-# If MACs were time, all bars would be equally long. `mobilenet_tiny` was designed to have few MACs. It has,
-# and it pays much more for each. On a telephone with a library of its own for depthwise filters the price
-# is another one: **a count belongs to a network, a time to a network on a machine with a program.** Report
-# both.
+# If MACs were time, the last column would hold one number four times. `mobilenet_tiny` was designed to have
+# few MACs. It has, and it pays more for each of them. A library with its own program for depthwise filters
+# pays another price. **A count belongs to a network; a time, to a network, a machine and a program.**
+# Report both.
 #
-# ## How to measure: twice is not enough
+# ## How to measure: once is not enough
 #
 # ### Wrong way: `time.time()` once before, once after
 #
-# Take one function, and measure it against *itself*. The true ratio is 1. Left, each ratio comes from two
-# single runs. Right, each is the ratio of two medians, of 16 runs for each side, in turns: A B, B A, A B, …
+# Measure one function against *itself*: the true ratio is 1. Left, each ratio is that of two single runs;
+# right, that of two medians of 16 runs each, in turns: A B, B A, A B, …
 
 # %%
 fresh = floats(50_000)
@@ -320,11 +311,11 @@ for name, ratios in (("single runs", single), ("medians", fair)):
     print(f"{name:12} nine of ten ratios lie between {low:.2f} and {high:.2f}")
 
 # %% [markdown]
-# From single runs one could publish a speed-up of a function over itself. Other programs, the processor's
-# clock and the first touch of new memory disturb every run, and even the order counts: who runs second
-# finds the caches as the first has left them. So in this lesson all sides **run in turns**, in turned
-# order, after a warm-up, and a table shows the median and the middle half: *median (from … to)*. On a busy
-# machine even medians are wide. Then say so, or wait.
+# With single runs, a function can seem faster than itself. Other programs, the processor's clock and the
+# first touch of new memory disturb a run, and even the order counts: who runs second finds the caches as
+# the first has left them. So in this lesson all sides **run in turns**, after a warm-up, and what is
+# printed is the median and the middle half: *median (from … to)*. On a busy machine even medians vary a
+# lot. Then say so, or wait.
 #
 # ## Fast NumPy, one habit after the other
 #
@@ -360,16 +351,15 @@ axes[1].invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# For 1,000 numbers all ways cost nearly the same: there the price is that of three calls. Then the arrays
-# come from the cache, and a number costs least. For large arrays it costs more again, and the ways part.
-# New memory is dear twice: it must be asked for from the system, page by page, and it pushes other data out
-# of the cache. `out=` writes into an array that is there already, and that is often most of the gain.
-# Blocks save walks through memory besides. Where the last cache is large, they gain little over `out=`, or
-# nothing: they also need more calls.
+# For 1,000 numbers all ways cost nearly the same: that of three calls. Larger arrays that still fit into a
+# cache cost least for each number. Beyond it a number costs more again, and the ways differ. New memory
+# costs twice: the system must hand it out, page by page, and it pushes other data out of the cache. `out=`
+# writes into an array that is there already; that is often most of the gain. Blocks also save walks through
+# memory, but need more calls: where the last cache is large, they gain little over `out=`, or nothing.
 #
 # **One surprise.** "One expression" may use less memory than "three names", though it computes the same. In
 # `a * x + b` nobody else can see the result of `a * x`, and where NumPy can prove that, it writes `+ b`
-# over it. (It does so since version 1.13, for large arrays, on some systems.) A name keeps an array alive.
+# over it. (Since version 1.13, for large arrays, on some systems.) A name keeps an array alive.
 #
 # ### The order of memory, and lines of 64 bytes
 #
@@ -407,13 +397,13 @@ print("strides in bytes: channels first", nchw.strides, "channels last", nhwc.st
 # %% [markdown]
 # Left: memory is moved in **lines**, mostly of 64 bytes, 16 float32. If you take every second number, you
 # pay for all. So the price of a number rises with the stride; beyond a line, each number costs a line of
-# its own (and then other things begin to hurt, so the curve may rise on).
+# its own. (For other reasons the curve may still rise there.)
 #
-# Right: two arrays of the same shape may lie in different orders. If both do alike, NumPy walks along
-# memory; if they differ, one of them is read in jumps. This package keeps images in **channels last**
-# order, because then a window of `im2col` is made of long runs. Multiplying by one number for each channel
-# is usually *dearer* in that order: runs of only 16. No order is best for everything. A network should
-# choose one, and keep it.
+# Right: two arrays of the same shape may lie in different orders. If both have the same order, NumPy walks
+# along memory; if not, it reads one of them in jumps. This package keeps images in **channels last** order,
+# because then a window of `im2col` is made of long runs. Multiplying by one number for each channel is
+# usually *dearer* in that order: runs of only 16. No order is best for everything. A network should choose
+# one, and keep it.
 #
 # ### Wrong way: float64 by accident
 
@@ -442,10 +432,10 @@ for name, s in found.items():
     print(f"{name}: {shown(s)} ms")
 
 # %% [markdown]
-# A Python number takes the type of the array; a NumPy number brings its own, and one such number makes all
-# later arrays twice as large. Nothing fails, and the accuracy is the same. Only the time tells. The last
-# line is usually the worst: the two types differ, so NumPy must make a float64 copy of the weights, *at
-# every call*. Look at `.dtype`, at least once.
+# A Python number takes the type of the array; a NumPy number keeps its own, and one float64 makes all later
+# arrays twice as large. Nothing fails, and the accuracy is the same: only the time tells. The last line is
+# usually the worst: NumPy must make a float64 copy of the weights *at every call*. Look at `.dtype`, at
+# least once.
 #
 # ### Six ways to write one matrix product
 
@@ -462,17 +452,10 @@ def loops(left, right):
     return result
 
 
-def tiled(left, right):
-    """Both arrays repeated with np.tile and np.repeat until their shapes agree: real copies."""
-    rows = np.repeat(left[:, :, None], right.shape[1], axis=2)
-    columns = np.tile(right[None], (len(left), 1, 1))
-    return (rows * columns).sum(axis=1)
-
-
 ways = {
     "three loops": lambda: loops(left, right),
     "rows in a loop": lambda: np.array([row @ right for row in left]),
-    "tile, then sum": lambda: tiled(left, right),
+    "tile, then sum": lambda: (np.repeat(left[:, :, None], 32, 2) * np.tile(right, (32, 1, 1))).sum(axis=1),
     "broadcast, then sum": lambda: (left[:, :, None] * right[None]).sum(axis=1),
     "np.einsum": lambda: np.einsum("ik,kj->ij", left, right),
     "left @ right": lambda: left @ right,
@@ -492,18 +475,18 @@ print("einsum of three matrices:", {name: f"{1e3 * s:.2f} ms" for name, s in fou
 
 # %% [markdown]
 # The scale is logarithmic. **Broadcasting** reads an array as if it were repeated; `np.tile` really repeats
-# it. But both ways here make an array of 32·64·32 numbers, only to add most of them up. `einsum` does not;
-# but on its own it is a simple loop in C. For three arrays it even runs over *all* letters at once, unless
-# `optimize=True` lets it find products of two. `@` calls **BLAS**, a library that works in blocks that fit
-# the caches and does 8 or 16 products in one instruction. So: bring your problem into the form of a matrix
-# product. That is the whole idea of `im2col`.
+# it. But both ways here make an array of 32·64·32 numbers, only to add them up. `einsum` does not, but it
+# is a simple loop in C; for three arrays it even runs over *all* letters at once, unless `optimize=True`
+# lets it find products of two. `@` calls **BLAS**, a library that works in blocks that fit the caches and
+# does several products in one instruction. So bring your problem into the form of a matrix product: that is
+# the whole idea of `im2col`.
 #
 # ### Wrong way: `np.append` in a loop
 #
-# A NumPy array cannot grow. `np.append` makes a new one and copies all. Say, a row of 200 features for each
-# image. By hand: for n rows it copies 1 + 2 + … + n, about n²/2 of them. Twice as many rows should take
-# four times as long, and four times as many 16 times, once the copies cost more than the calls. (More than
-# that, if the larger array no longer fits into a cache.)
+# A NumPy array cannot grow: `np.append` makes a new one and copies all. Say, we collect a row of 200
+# features for each image. By hand: for n rows it copies 1 + 2 + … + n rows, about n²/2. So four times as
+# many rows take 16 times as long, once the copies cost more than the calls (or longer, if the larger array
+# no longer fits into a cache).
 
 # %%
 feature_row = floats(200)
@@ -516,10 +499,6 @@ def appended(n):
     return result
 
 
-def listed(n):
-    return np.array([feature_row for _ in range(n)])
-
-
 def prepared(n):
     result = np.empty((n, 200), np.float32)
     for i in range(n):
@@ -528,23 +507,23 @@ def prepared(n):
 
 
 lengths = (125, 500, 2000)
-grown = {way.__name__: [median(partial(way, n), seconds=0.1, least=1) for n in lengths]
-         for way in (appended, listed, prepared)}
+ways = {"np.append": appended, "list, array": lambda n: np.array([feature_row for _ in range(n)]),
+        "empty, filled": prepared}
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-for s, label in zip(grown.values(), ("np.append", "a list, then np.array", "np.empty, then filled")):
-    ax.loglog(lengths, [1e3 * v for v in s], "o-", ms=4, label=label)
+for name, way in ways.items():
+    s = [median(partial(way, n), seconds=0.1, least=1) for n in lengths]
+    ax.loglog(lengths, [1e3 * v for v in s], "o-", ms=4, label=name)
+    print(f"{name:13} four times as many rows: time × {s[1] / s[0]:.1f}, then × {s[2] / s[1]:.1f}")
 ax.set(xlabel="rows", ylabel="ms", xticks=lengths, xticklabels=lengths)
 ax.minorticks_off()
 ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
-for name, s in grown.items():
-    print(f"{name:9} four times as many rows: time × {s[1] / s[0]:.1f}, then × {s[2] / s[1]:.1f}")
 
 # %% [markdown]
 # ### Batch size, latency, and threads
 #
-# **Latency** is how long one answer takes to come; **throughput**, how many come in a second. A larger
-# batch is better for the second and worse for the first.
+# **Latency** is the time until an answer is there; **throughput**, the number of answers in a second. A
+# larger batch usually raises both.
 
 # %%
 dense = models.lenet_300_100(rng=0).eval()
@@ -572,20 +551,20 @@ else:
     print(f"threads are fixed at {threads} by a variable of this system, such as OPENBLAS_NUM_THREADS")
 
 # %% [markdown]
-# Two images normally take far less than twice the time of one: for one image, the 266,610 weights are read
-# from memory for a single use (a matrix times a vector, intensity 1/2). With more images each weight that
-# was read is used more often, until the arithmetic is the limit. Where the right curve is flat, a larger
-# batch brings only waiting.
+# Two images normally take far less than twice the time of one: for one image, all weights are read for a
+# single use (a matrix times a vector, intensity 1/2). In a larger batch each weight that was read is used
+# more often, until the arithmetic is the limit. Where the right curve is flat, a larger batch brings only
+# waiting.
 #
 # A second **thread** can at best halve the time of a large product. A small one is over before the second
-# thread has begun. If other programs use the processor's cores too, threads wait for each other, and two
-# can be *slower* than one. So set the number yourself when you measure, and report it.
+# thread has begun. If other programs use the processor too, two threads can be *slower* than one. So set
+# the number yourself when you measure, and report it.
 #
 # ## Fusion 1: a norm folded into the layer before it
 #
-# Now leave steps out. A **batch norm** in eval mode multiplies each channel by a fixed number and adds
-# another. The layer before it does the same kind of thing. Derive the fold with numbers first. A layer 2x +
-# 1, then a norm with mean 3, variance 4, γ = 5, β = −1 (and ε = 0):
+# A **batch norm** in eval mode multiplies each channel by a fixed number and adds another. So the layer
+# before it can do that, too. First with numbers. A layer 2x + 1, then a norm with mean 3, variance 4, γ =
+# 5, β = −1 (and ε = 0):
 #
 #     5 · (2x + 1 − 3) / √4 − 1  =  5x − 6              one layer, with weight 5 and bias −6
 #
@@ -602,7 +581,7 @@ else:
 # ### Exercise 22.2 · fold a norm
 #
 # Write it for all outputs at once, for dense layers (O, I) and for filters (O, C, kh, kw). `bias` may be
-# None. Do not change the arrays that you are given: they belong to a model.
+# None. Do not change the arrays that you are given: they belong to a model. From float32, make float32.
 
 
 # %% exercise="22.2"
@@ -627,9 +606,9 @@ def fold_norm(weight, bias, gamma, beta, mean, var, *, eps=1e-5):
 check("22.2")
 
 # %% [markdown]
-# Your fold works on a trained network: a residual network for digits of 8×8 pixels. `fold_norms` walks over
-# the model, folds each norm that directly follows a layer, and puts an `Identity` in its place. In float64
-# the answers should be equal to 12 digits or so, in float32 to 5 or 6.
+# Your fold works on a trained network: a residual network for digits of 8×8 pixels. `fold_norms` folds each
+# norm that directly follows a layer, and puts an `Identity` in its place. The answers should be equal to
+# about 12 digits in float64, and to 5 or 6 in float32.
 
 # %%
 digits = data.digits()
@@ -667,28 +646,17 @@ print("accuracy before", right(net), " after", right(folded_net))
 # All of these run without an error. Each does one thing wrong, for each norm of the network.
 
 # %%
-def with_formula(formula):
-    """The network folded by another formula."""
+def folded_by(slope, shift):
+    """The network, folded with another slope and shift: functions of γ, β, the mean and var + ε."""
+
+    def formula(weight, bias, gamma, beta, mean, var, *, eps):
+        s = slope(gamma, var + eps).reshape(-1, *[1] * (weight.ndim - 1))
+        return weight * s, shift(gamma, beta, mean, var + eps)  # no layer of this network has a bias
+
     model = copy.deepcopy(net)
     with installed(fold.fold_norm, formula):
         fold.fold_norms(model, small_images[:1])
     return model
-
-
-def scaled(weight, slope):
-    return weight * slope.reshape(-1, *[1] * (weight.ndim - 1))
-
-
-def without_root(weight, bias, gamma, beta, mean, var, *, eps):
-    return scaled(weight, gamma / (var + eps)), beta - gamma * mean / (var + eps)
-
-
-def without_mean(weight, bias, gamma, beta, mean, var, *, eps):
-    return scaled(weight, gamma / np.sqrt(var + eps)), beta
-
-
-def weight_only(weight, bias, gamma, beta, mean, var, *, eps):
-    return scaled(weight, gamma / np.sqrt(var + eps)), np.zeros_like(beta)
 
 
 def statistics_of(n, seed):
@@ -704,17 +672,18 @@ def statistics_of(n, seed):
     return measure.evaluate(model, digits.val).accuracy
 
 
-twice = copy.deepcopy(net)
-fold.fold_norms(twice, small_images[:1])
 kept = copy.deepcopy(net)
 for name, module in kept.named_modules():
     if isinstance(module, nn.Conv2d):
-        module.weight.data = dict(twice.named_modules())[name].weight.data
-print("right                             ", right(folded_net))
-print("variance, not its square root     ", right(with_formula(without_root)))
-print("mean forgotten                    ", right(with_formula(without_mean)))
-print("weights only, no bias             ", right(with_formula(weight_only)))
-print("weights folded, the norm left in  ", right(kept))
+        module.weight.data = dict(folded_net.named_modules())[name].weight.data
+for name, model in {
+    "right": folded_net,
+    "variance, not its square root": folded_by(lambda g, v: g / v, lambda g, b, m, v: b - g * m / v),
+    "mean forgotten": folded_by(lambda g, v: g / v**0.5, lambda g, b, m, v: b),
+    "weights only, no bias": folded_by(lambda g, v: g / v**0.5, lambda g, b, m, v: 0 * b),
+    "weights folded, the norm left in": kept,
+}.items():
+    print(f"{name:33} {right(model)}")
 
 batch_sizes = (2, 4, 8, 32, 128)
 by_batch = np.array([[statistics_of(n, seed) for seed in range(6)] for n in batch_sizes])
@@ -734,9 +703,9 @@ except ValueError as problem:
     print("ValueError:", problem)
 
 # %% [markdown]
-# In **training mode** a norm has no fixed numbers: it measures every batch anew. A fold freezes the numbers
-# of one batch, and which batch that was is chance. With a large batch hardly anyone notices; that makes it
-# worse. `fuse` refuses it: "call model.eval() first".
+# In **training mode** a norm has no fixed numbers: it measures every batch anew. A fold in that mode
+# freezes the numbers of one batch, and which batch that is, is chance. With a large batch the error is
+# small and hard to notice. `fuse` refuses such a model.
 #
 # ### Exercise 22.3 · explain this failure
 #
@@ -748,8 +717,8 @@ except ValueError as problem:
 #     folded:  w′ = 0.5 · w = 1.5  0.5  1          b′ = −1 · (3 + 1 + 2) = −6
 #
 # It is right in the middle of each image, and wrong at the edges. Say how wrong: **folded minus right** at
-# the first, the middle and the last of the five pixels. And it can be repaired: which number must the frame
-# hold (`pad`), in place of 0, so that the folded layer is right everywhere?
+# the first, the middle and the last of the five pixels. Then repair it: which number must the frame hold
+# (`pad`), in place of 0, so that the folded layer is right everywhere?
 
 
 # %% exercise="22.3"
@@ -775,22 +744,15 @@ check("22.3")
 # %%
 row, w = material.ROW, material.FILTER
 due = material.slide(0.5 * row - 1, w)
-pads = {"zero padding": 0.0, "padding with explain()'s number": material.explain()[3]}
-figure, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
-ax.bar(np.arange(5) - 0.27, due, 0.26, color="0.6", label="norm, then convolution: right")
-for i, (name, pad) in enumerate(pads.items()):
-    came = material.slide(row, 0.5 * w, pad=pad, bias=-w.sum())
-    ax.bar(np.arange(5) + 0.27 * i, came, 0.26, color=("C3", "C0")[i], label=f"folded, {name}")
-ax.axhline(0, color="k", lw=0.8)
-ax.set(xlabel="pixel", ylabel="output")
-ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
+print(f"norm, then convolution: right   {due}")
+for name, pad in (("zero padding", 0.0), ("explain()'s pad", material.explain()[3])):
+    print(f"folded, {name:23} {material.slide(row, 0.5 * w, pad=pad, bias=-w.sum())}")
 
 # %% [markdown]
-# A 3×3 filter over 8×8 pixels has 28 of 64 outputs at the edge. The error there is systematic, so no test
-# with padding 0 finds it. It is the same in the rule for two convolutions in a row: with padding, the
-# second reads zeros where the first would have made numbers. So the package folds a norm only *backward*,
-# and merges a convolution only with a 1×1 after it.
+# With a 3×3 filter, 28 of the 64 outputs of an 8×8 image lie at the edge. A test with a layer *without*
+# padding finds no error at all. Two convolutions in a row have the same problem: with padding, the second
+# reads zeros where the first would have made numbers. So the package folds a norm only *backward*, and
+# merges a convolution only with a 1×1 after it.
 #
 # ## Fusion 2: two linear layers are one
 #
@@ -798,8 +760,8 @@ plt.show()
 #
 # ### Exercise 22.4 · merge two dense layers
 #
-# Write the weight and the bias of the one layer. Either bias may be None; if both are, the result is None,
-# too.
+# Write the weight and the bias of the one layer. Either bias may be None; if both are, the result is None.
+# Again, change no array that you are given, and make float32 from float32.
 
 
 # %% exercise="22.4"
@@ -827,11 +789,10 @@ check("22.4")
 # %% [markdown]
 # ### Wrong way: merge over a ReLU
 #
-# One input, two hidden units, x and −x, then ReLU, then their sum. That is |x|. Merged as if the ReLU were
-# not there: (x) + (−x) = 0, for every x. A straight line cannot be |x|: **no weights of one layer can do
-# it.** That is also why a deep network *needs* its ReLUs. Then two trained networks with two hidden layers:
-# for digits of 8×8 pixels, and for points on three spirals. We take the first ReLU out, and let `fuse`
-# merge what are neighbours now.
+# One input, two hidden units x and −x, then ReLU, then their sum: that is |x|. Merged as if the ReLU were
+# not there: x + (−x) = 0, for every x. **No weights of one layer make |x|**, as it is not a straight line.
+# Then we take the first ReLU out of two trained networks, one for digits of 8×8 pixels and one for points
+# on three spirals, and let `fuse` merge the layers that are neighbours now.
 
 # %%
 points = [data.spirals(n, rng=seed) for n, seed in ((900, 0), (600, 1))]
@@ -868,14 +829,14 @@ plt.show()
 
 # %% [markdown]
 # The spirals are lost. **On the digits hardly anything happens**, and that is the trap: 8×8 digits can
-# nearly be told apart by straight lines, so a wrong fusion passes a test of accuracy. Test a fusion by its
-# *outputs*, as above with the logits: they must be equal up to rounding, for any input.
+# nearly be told apart by straight lines, so this wrong fusion passes a test of accuracy. Test a fusion by
+# its *outputs*, as above with the logits: they must be equal up to rounding, for any input.
 #
 # ### When merging makes it slower: a thin bottleneck
 #
 # A layer I → O costs I·O MACs. Two layers I → r → O cost r·(I + O). If r is small, the *two* are cheaper:
-# that is the whole idea of low rank (lesson 17), and merging would undo it. By hand, for I = O = 512: equal
-# at r = 512·512/1024 = **256**.
+# that is the idea of low rank (lesson 17), and merging undoes it. By hand, for I = O = 512: equal at r =
+# 512·512/1024 = **256**.
 
 # %%
 inputs, wide, ranks = floats(64, 512), floats(512, 512), (4, 16, 64, 128, 192, 256, 384, 512)
@@ -907,9 +868,8 @@ for layers in ({"a": a, "b": b, "relu": nn.ReLU(), "c": c}, {"a": a, "b": b, "c"
 #
 # ## Fusion 3: in place, and who else reads it
 #
-# A ReLU at the end of a layer may write over the layer's result: nobody else has seen that array yet. It is
-# moved once less, and no second array is needed. But if somebody **still reads** the old numbers, they are
-# gone.
+# A ReLU at the end of a layer may write over the layer's result: nobody else has seen that array yet, and
+# no second one is needed. But if somebody **still reads** the old numbers, they are gone.
 #
 # ### Wrong way: a ReLU in place, before a residual
 #
@@ -949,10 +909,10 @@ except ValueError as problem:
     print("the engine's arrays are frozen:", problem)
 
 # %% [markdown]
-# The blue line is exactly 0: in place is right there. The red one is a wrong network that never raises an
-# error. On data where all x are positive it would even be right, so a test with such data passes. That is
-# why this package **freezes** every array that an op has made, and why `fuse` puts a ReLU in place only if
-# nothing else reads what the layer hands on.
+# The blue line is exactly 0: in place is right there. The red one is a wrong network that raises no error.
+# If all x were positive it would even be right, so a test with such data passes. That is why this package
+# **freezes** every array that an op has made, and why `fuse` puts a ReLU in place only if nothing else
+# reads the layer's output.
 #
 # ### Wrong way: in place on what the caller gave you
 
@@ -965,23 +925,20 @@ def judge_in_place(images):
     return float((logits(net, images).argmax(axis=1) == digits.val.labels).mean())
 
 
-calls = [judge_in_place(pixels) for _ in range(4)]
-figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
-ax.bar(range(1, 5), [100 * accuracy for accuracy in calls], color=["C0", "C3", "C3", "C3"], width=0.5)
-ax.set(xlabel="call of the same function, with the same array", ylabel="accuracy, %", xticks=range(1, 5))
-plt.show()
+for call in range(1, 5):
+    print(f"call {call} of the same function, with the same array: accuracy {judge_in_place(pixels):.1%}")
 
 # %% [markdown]
-# The first call is right. It has also divided the caller's images, so the second sees them 16 times too
+# The first call is right. But it has divided the caller's images, so the second sees them 16 times too
 # dark. In a notebook, where cells run twice, this is common. **Write over nothing that you did not make.**
 #
 # ## Fusion 4: what does not change is computed once
 #
 # **Constant folding**: a part of the program that does not depend on the input is run once, before. A
-# folded norm is one example. Weights that are read through a mask or a codebook are another: `fuse` "bakes"
-# them. Dropout and Identity hand on their input in eval mode, so they are removed. `fuse` also computes a
-# convolution together with the pooling behind it, a few images at a time: "pooled" and "in pieces". Now all
-# of it on three networks.
+# folded norm is one example. Weights that are read through a mask or a codebook are another. In eval mode
+# Dropout and Identity only hand on their input, so `fuse` removes them. It also computes a convolution a
+# few images at a time ("in pieces"), and together with the pooling behind it ("pooled"). Now all of it on
+# three networks.
 
 # %%
 networks = {name: models.make(name, rng=0).eval() for name in ("lenet5", "resnet8", "mobilenet_tiny")}
@@ -995,8 +952,8 @@ for name, model in networks.items():
     print(f"{name:15} {before} steps become {after}: {done}; logits differ by {equal:.0e}")
 
 # %% [markdown]
-# Half of the steps are gone, or more. What that is worth, in time and in memory, we measure at the end,
-# together with the last idea.
+# More than a third of the steps are gone in each. What that is worth, in time and in memory, we measure at
+# the end.
 #
 # ## A plan for memory
 #
@@ -1037,8 +994,8 @@ check("22.5")
 # ### Exercise 22.6 · a place for each value
 #
 # Now the plan itself: an offset for each value in one large array, so that no two overlap *while both are
-# alive*. The best plan is a hard problem (with many values nobody can try all). **Greedy by size** is a
-# good one:
+# alive*. To find the best plan is hard: with many values nobody can try them all. **Greedy by size** finds
+# a good one:
 #
 # - take the values from the largest to the smallest;
 # - for each, look at those that are placed already and are alive together with it, in the order of their
@@ -1090,10 +1047,10 @@ print(f"each in its own place {sum(sizes):,} numbers; planned {end:,}; no plan b
 print(f"where a sum or a ReLU may also write over its own dying input: {in_place.planned:,}")
 
 # %% [markdown]
-# The plan *is* as good as any can be, if it touches the dashed line. `Workspace` runs the model so: one
-# array, made at the first call, used again by all later calls. Is the memory that was planned the memory
-# that is used? We measure the peak with `tracemalloc`, which sees what NumPy asks for: for the network as
-# it was, fused, and in a workspace.
+# If the plan just touches the dashed line, no plan is better. `Workspace` runs the model by it, in one
+# array that all later calls use again. Is the memory that was planned the memory that is used? We measure
+# the peak with `tracemalloc`, which sees what NumPy asks for: for the network as it was, fused, and in a
+# workspace.
 
 # %%
 peaks, found = {}, {}
@@ -1122,15 +1079,16 @@ axes[0].legend(frameon=False, fontsize=8)
 plt.show()
 
 # %% [markdown]
-# **Time.** The network with most norms for each MAC has most to gain; `lenet5` has no norm at all, and
-# little to win. Many steps are gone, but the products are still there (look at the first picture again).
-# **Fusion removes moving, not multiplying.** On a GPU, where arithmetic is cheaper still against memory,
-# and each step has to be started from outside, it matters more.
+# **Time.** The network with the most norms for its MACs has most to gain; `lenet5`, without norms, has
+# little. Many steps are gone, but the products are still there: **fusion removes moving, not multiplying.**
+# On a GPU it matters more: compared with memory, arithmetic is cheaper still there, and each step must be
+# started from outside.
 #
 # **Memory.** Fusion alone lowers the peak, because what is between two fused steps is never stored. The
-# workspace's peak is above its plan: while it runs, a convolution also needs room for the windows of a few
-# images. A workspace is made for devices with little memory: what its values take is known before the first
-# run. Whether it also saves time depends on what new memory costs on your system.
+# workspace's peak is above its plan, and may even be above the fused network's: a convolution also needs
+# room for the windows of a few images. Its use is another one: what the values take is known *before* the
+# first run, which matters on small devices. Whether it also saves time depends on what new memory costs on
+# your system.
 #
 # ## In PyTorch
 #
@@ -1145,27 +1103,24 @@ plt.show()
 #
 # ## Questions
 #
-# 1. Why does the Python loop, which moves the fewest bytes, take the most time?
-# 2. Which gains more from fusion: a network on a processor with slow memory, or with fast memory? Why?
-# 3. You double the batch. What happens to the intensity of a dense layer, and of a ReLU?
-# 4. A norm stands behind a sum of two branches. Can it be folded? Into what?
-# 5. `x = x / 255` and `x /= 255`: what is the difference for the caller? And for memory?
-# 6. Two layers 1000 → 50 → 1000, without a ReLU between them. Merge them?
-# 7. The plan of memory is made for one order of steps. May another order need less?
+# 1. Which gains more from fusion: a network on a processor with slow memory, or with fast memory? Why?
+# 2. You double the batch. What happens to the intensity of a dense layer, and of a ReLU?
+# 3. A norm stands behind a sum of two branches. Can it be folded? Into what?
+# 4. `x = x / 255` and `x /= 255`: what is the difference for the caller? And for memory?
+# 5. Two layers 1000 → 50 → 1000, without a ReLU between them. Merge them?
+# 6. The plan of memory is made for one order of steps. May another order need less?
 #
 # BEGIN SOLUTION
 # **Answers.**
 #
-# 1. For each number Python does hundreds of machine steps: names, types, objects. NumPy does these once for
-#    an array.
-# 2. With slow memory. Fusion removes bytes, so it saves most where bytes are dear.
-# 3. The dense layer's rises as long as the weights are the larger part of the bytes: they are read for
+# 1. With slow memory. Fusion removes bytes, so it saves most where bytes are dear.
+# 2. The dense layer's rises as long as the weights are the larger part of the bytes: they are read for
 #    twice as many images. The ReLU's stays at 1/8.
-# 4. Not into one layer. It could go into both branches, if each ends in a layer that nothing else reads:
+# 3. Not into one layer. It could go into both branches, if each ends in a layer that nothing else reads:
 #    the slope into both, the shift into one of them.
-# 5. The second changes the caller's array, and fails on integers. It needs no second array.
-# 6. No: 100,000 MACs become 1,000,000.
-# 7. Yes, where branches may be run in either order. To find the best order is hard in general, too.
+# 4. The second changes the caller's array, and fails on integers. It needs no second array.
+# 5. No: 100,000 MACs become 1,000,000.
+# 6. Yes, where branches may be run in either order. To find the best order is hard in general, too.
 # END SOLUTION
 #
 # ## Sources

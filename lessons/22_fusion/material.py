@@ -167,6 +167,18 @@ def clash(offsets, sizes, first, last):
     return None
 
 
+def behind_a_lower(offsets, lives, both):
+    """Of two values that overlap, does one begin at the end of a third, which the other one reaches over?"""
+    sizes, first, last = lives
+    ends = np.asarray(offsets) + sizes
+    for low, high in (both, both[::-1]):
+        for k in set(range(len(sizes))) - {low, high}:
+            together = first[k] <= last[high] and first[high] <= last[k]
+            if together and offsets[low] <= offsets[k] and ends[k] == offsets[high] < ends[low]:
+                return True
+    return False
+
+
 def alive_at(sizes, first, last, step):
     """The total size of what is alive in a step."""
     return sum(s for s, a, b in zip(sizes, first, last) if a <= step <= b)

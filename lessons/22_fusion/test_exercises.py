@@ -20,6 +20,24 @@ from tinyopt.ops import conv
 material = load(Path(__file__).with_name("material.py"))
 parts, expect = material.parts, material.expect
 
+
+def on_copies(function, names, arrays, **settings):
+    """The answer for copies that may be written: it must leave them as they were."""
+    given = [None if array is None else np.array(array) for array in arrays]
+    answer = function(*given, **settings)
+    for name, old, now in zip(names.split(), arrays, given):
+        if old is not None and not np.array_equal(old, now):
+            raise Wrong(f"Your function overwrote {name}: the given model is changed. Make a new array.")
+    return answer
+
+
+def float32_stays(name, array):
+    """From float32 arrays float32 is due."""
+    if getattr(array, "dtype", None) != np.float32:
+        says = f"The {name} has another type than what you were given. np.zeros, for one, makes float64."
+        raise Wrong(says, {"yours": getattr(array, "dtype", "none"), "due": "float32"})
+
+
 # --- 22.1 bytes, by hand ---
 exercise(
     "22.1",
@@ -89,10 +107,11 @@ exercise(
     proves="One layer computes what a layer and a norm computed: at run time no norm is left.",
 )
 FOLDED = "return weight, bias"
+GIVEN = "weight bias gamma beta mean var"
 
 
 def folded(ex, *arrays, eps):
-    weight, bias = parts(ex(*arrays, eps=eps), 2, FOLDED)
+    weight, bias = parts(on_copies(ex, GIVEN, arrays, eps=eps), 2, FOLDED)
     for name, array in (("weight", weight), ("bias", bias)):
         same(np.shape(array), np.shape(arrays[0] if name == "weight" else arrays[2]), f"the shape of {name}")
     return np.asarray(weight, dtype=float), np.asarray(bias, dtype=float)
@@ -162,20 +181,19 @@ def test_a_layer_without_a_bias(ex):
     })
 
 
-@task("22.2", hints=["weight *= s writes into the model's own array. Make a new one: weight * s."])
-def test_the_given_arrays_stay(ex):
+@task("22.2", hints=[
+    "weight *= s writes into the model's own array. Make a new one: weight * s.",
+    "float32 stays float32, as long as no float64 array joins: np.zeros(n) is one, np.zeros_like(mean) is not.",
+])  # fmt: skip
+def test_the_given_arrays_and_types_stay(ex):
     """New arrays come back, of the same type; what was given is as before."""
     given = [normal(2, 3), normal(2), *(normal(2, seed=seed) for seed in (3, 4, 5)), normal(2, seed=6) ** 2]
-    given = [array.astype(np.float32) for array in given]  # astype makes arrays that may be written
-    before = [array.copy() for array in given]
-    weight, bias = parts(ex(*given, eps=1e-5), 2, FOLDED)
-    for name, old, now in zip(("weight", "bias", "gamma", "beta", "mean", "var"), before, given):
-        if not np.array_equal(old, now):
-            raise Wrong(f"Your function overwrote {name}: the given model is changed. Make a new array.")
-    for name, array in (("weight", weight), ("bias", bias)):
-        if getattr(array, "dtype", None) != np.float32:
-            facts = {"yours": getattr(array, "dtype", "none"), "due": "float32"}
-            raise Wrong(f"The {name} has another type.", facts)
+    given = [array.astype(np.float32) for array in given]
+    for bias, where in ((given[1], ""), (None, " of a layer that had none")):
+        arrays = [given[0], bias, *given[2:]]
+        weight, came = parts(on_copies(ex, GIVEN, arrays, eps=1e-5), 2, FOLDED)
+        float32_stays("weight", weight)
+        float32_stays(f"bias{where}", came)
 
 
 # --- 22.3 explain this failure: a norm before a convolution ---
@@ -199,11 +217,12 @@ def test_where_the_error_is(ex):
     expect(middle, 0, "the error in the middle", {
         "In the middle every weight meets a pixel of the row, so b′ is just what is due: no error.": -6,
     })
-    expect([first, last], [-3, -2], "the errors at the two ends", {
+    expect([first, last], [-3, -2], "the pair of errors at the two ends", {
         "The signs are turned: folded minus right is due.": [3, 2],
         "The two ends are exchanged: at the first pixel, w[0] lies on the frame.": [-2, -3],
         "There is an error: the frame's zeros are not shifted, but b′ counts them as if they were.": [0, 0],
         "All of b′ is counted. Only the weight that lies on the frame is too much.": [-6, -6],
+        "That is with the folded weights w′. But b′ is made of w itself: −1 · (3 + 1 + 2).": [-1.5, -1],
         "These are the folded layer's outputs, not its errors: take the right ones off.": [-2, -1],
     }, labels=("first", "last"))
 
@@ -233,7 +252,8 @@ exercise(
 
 def merged(ex, *arrays):
     """The answer, of which the bias may be None."""
-    weight, bias = parts(ex.function(*arrays), 2, FOLDED)
+    names = "first first_bias second second_bias"
+    weight, bias = parts(on_copies(ex.function, names, arrays), 2, FOLDED)
     if weight is Ellipsis or bias is Ellipsis:
         raise NotWritten
     if weight is None:
@@ -290,6 +310,8 @@ def test_layers_without_a_bias(ex):
         if bias is None:
             raise Wrong(f"The bias is lost where the {name} layer has none: the other one's is left.")
         same(bias, due, f"the bias where the {name} layer has none")
+        arrays = [None if a is None else a.astype(np.float32) for a in (first, biases[0], second, biases[1])]
+        float32_stays(f"bias where the {name} layer has none", merged(ex, *arrays)[1])
     _, bias = merged(ex, first, None, second, None)
     if bias is not None and np.any(np.asarray(bias, dtype=float)):
         raise Wrong("Two layers without a bias make one without a bias.", {"yours": bias})
@@ -320,6 +342,10 @@ def test_the_worst_step(ex):
     expect(ex([8, 6, 4, 6], [0, 1, 2, 3], [3, 2, 3, 3]), 18, "what is alive with a residual", {
         "The first value has a second reader, in step 3: it is alive all the time.": 14,
         "That is all values. One of them is gone in step 3.": 24,
+    })
+    expect(ex([1, 9], [0, 3], [1, 3]), 9, "what is alive if the last step is the worst", {
+        "You stop too early. There may be more steps than values: look at all, up to and with max(last).": 1,
+        "That is all values. But the first is gone before the second is made.": 10,
     })
 
 
@@ -358,6 +384,7 @@ LIVES = {
     "a large one late": ([6, 6, 1, 7], [0, 0, 3, 4], [3, 0, 5, 6]),
     "a chain": ([8, 6, 4, 2], [0, 1, 2, 3], [1, 2, 3, 4]),
     "a residual": ([8, 6, 4, 6], [0, 1, 2, 3], [3, 2, 3, 3]),
+    "a tall value beside two low ones": ([20, 3, 8, 6], [0, 1, 2, 2], [1, 2, 3, 3]),
     "two gaps": ([6, 9, 7, 6, 8, 10], [0, 1, 2, 2, 3, 4], [2, 4, 4, 3, 5, 7]),
 }
 
@@ -375,9 +402,11 @@ def plan(ex, lives, name):
     if both:
         facts = {f"value {i}": f"at {offsets[i]:g} … {offsets[i] + sizes[i]:g}, steps {first[i]} … {last[i]}"
                  for i in both}
-        touch = any(first[i] == last[j] for i in both for j in both)
-        also = " A value that is read in a step and one that is written in it are both alive there."
-        also = also if touch else ""
+        also = ""
+        if material.behind_a_lower(offsets, lives, both):
+            also = " A gap begins where *all* values below it have ended, not only the last one looked at."
+        elif any(first[i] == last[j] for i in both for j in both):
+            also = " A value that is read in a step and one that is written in it are both alive there."
         raise Wrong(f"In {name}, two values overlap while both are alive.{also}", facts)
     return offsets
 

@@ -63,6 +63,11 @@ def one_line_only():
     return 64, 16, 24, 80
 
 
+@wrong("22.1", says="its input t is float32", blind=True)
+def t_read_as_float64():
+    return 64, 16, 24, 16 + 3 * 32
+
+
 # --- 22.2 ---
 
 
@@ -146,6 +151,14 @@ def by_the_package(weight, bias, gamma, beta, mean, var, *, eps=1e-5):
     return fold.fold_norm(weight, bias, gamma, beta, mean, var, eps=eps)
 
 
+@wrong("22.2", says="np.zeros, for one, makes float64", blind=True)
+def zeros_for_none(weight, bias, gamma, beta, mean, var, *, eps=1e-5):
+    if bias is None:
+        bias = np.zeros(len(weight))
+    s = gamma / np.sqrt(var + eps)
+    return weight * s.reshape(-1, *[1] * (weight.ndim - 1)), s * (bias - mean) + beta
+
+
 # --- 22.3 ---
 
 
@@ -192,6 +205,11 @@ def pad_with_zero():
 @wrong("22.3", says="divide by 0.5, do not multiply")
 def pad_multiplied():
     return -3, 0, -2, 0.5
+
+
+@wrong("22.3", says="with the folded weights w′", blind=True)
+def shift_times_the_folded_weight():
+    return -1.5, 0, -1, 2
 
 
 # --- 22.4 ---
@@ -258,6 +276,18 @@ def by_the_package_too(first, first_bias, second, second_bias):
     return ready(first, first_bias, second, second_bias)
 
 
+@wrong("22.4", says="overwrote second_bias", blind=True)
+def added_in_place(first, first_bias, second, second_bias):
+    weight = second @ first
+    bias = second_bias
+    if first_bias is not None:
+        if bias is None:
+            bias = second @ first_bias
+        else:
+            bias += second @ first_bias
+    return weight, bias
+
+
 # --- 22.5 ---
 
 
@@ -299,6 +329,21 @@ def next_step_only(sizes, first, last):
 def fails_on_nothing(sizes, first, last):
     steps = range(max(last) + 1)
     return max(sum(s for s, a, b in zip(sizes, first, last) if a <= t <= b) for t in steps)
+
+
+@wrong("22.5", says="There may be more steps than values", blind=True)
+def as_many_steps_as_values(sizes, first, last):
+    most = 0
+    for step in range(len(sizes)):
+        alive = sum(size for size, a, b in zip(sizes, first, last) if a <= step <= b)
+        most = max(most, alive)
+    return most
+
+
+@wrong("22.5", says="up to and with max(last)")
+def last_step_left_out(sizes, first, last):
+    steps = range(max(last, default=0))
+    return max((sum(s for s, a, b in zip(sizes, first, last) if a <= t <= b) for t in steps), default=0)
 
 
 # --- 22.6 ---
@@ -363,3 +408,20 @@ def offsets_in_order_of_size(sizes, first, last):
 @wrong("22.6", says="two values overlap")
 def two_places_in_turn(sizes, first, last):
     return [0 if i % 2 == 0 else max(sizes) for i in range(len(sizes))]
+
+
+@wrong("22.6", says="where *all* values below it have ended", blind=True)
+def end_of_the_one_before(sizes, first, last):
+    places = [None] * len(sizes)
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], first[i])):
+        near = [j for j in range(len(sizes))
+                if places[j] is not None and first[j] <= last[i] and first[i] <= last[j]]
+        near.sort(key=lambda j: places[j])
+        end, best, at = 0, None, None
+        for j in near:
+            gap = places[j] - end
+            if gap >= sizes[i] and (best is None or gap < best):
+                best, at = gap, end
+            end = places[j] + sizes[j]
+        places[i] = end if at is None else at
+    return places
