@@ -8,7 +8,7 @@
 # the recipe of each mixture would do. **How many rows are enough? What do we save? And what is it that we
 # throw away?**
 #
-# - **You need:** matrix products, eigenvalues of a symmetric 2×2 matrix; lesson 6 (MACs, bytes, time).
+# - **You need:** lessons 6 (MACs, bytes, time), 7 (convolution); eigenvalues of a symmetric 2×2 matrix.
 # - **You will write:** a best approximation by hand, `truncated_svd`, `rank_for_energy`,
 #   `largest_saving_rank`, an example in which 99 % is not enough, `whitened_svd`, `spatial_svd` and
 #   `merged_weight`.

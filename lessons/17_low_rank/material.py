@@ -2,13 +2,15 @@
 
 import copy
 import dataclasses
+import itertools
+import math
 
 import numpy as np
 
 from tinyopt import nn
 from tinyopt.compress import conv_lowrank, truncated_svd
 from tinyopt.compress.lowrank import low_rank_linear, rank_sweep
-from tinyopt.course import Wrong, recognise
+from tinyopt.course import Wrong, recognise, same
 from tinyopt.course.compare import NotWritten
 
 EXAMPLE = np.array([[3.0, 0.0], [4.0, 5.0]])  # in the text: σ² = 45 and 5
@@ -85,6 +87,15 @@ def numbers(parts):
 
 
 # --- the tests: the form of an answer, and classic mistakes ----------------------------------------
+
+
+def taken_apart(answer, names):
+    """The parts of an answer, or a sentence on its form: `return first, second`."""
+    n = names.count(",") + 1
+    if not isinstance(answer, (tuple, list)) or len(answer) != n:
+        count = {2: "Two", 3: "Three", 4: "Four"}[n]
+        raise Wrong(f"{count} things are due: return {names}", {"yours": repr(answer)[:60]})
+    return answer
 
 
 def whole(value, what):
@@ -213,6 +224,170 @@ def judge_saving(came, m, n):
     if came == due - 1 and (m * n) % (m + n):
         raise Wrong("One too small. Take one off *only* where the break-even is a whole number.", facts)
     raise Wrong("A larger rank still saves: r (m + n) < m n.", facts)
+
+
+def judge_witness(answer):
+    """Name what is wrong with a matrix and an input that do not contradict the friend."""
+    matrix, x = (np.array(numbers(part), dtype=float) for part in answer)
+    if matrix.size != 4 or x.size != 2:
+        raise Wrong("W has two rows of two numbers, x has two numbers.", {"yours": repr(answer)})
+    matrix = matrix.reshape(2, 2)
+    if not np.isfinite(matrix).all() or not np.isfinite(x).all():
+        raise Wrong("W or x holds NaN or infinity.")
+    if not x.any() or not matrix.any():
+        raise Wrong("The output is 0 for any matrix of this kind: nothing can be lost. Take other numbers.")
+    kept, change = energy_and_change(matrix, x)
+    facts = {"energy kept": f"{kept:.1%}", "change of W x": f"{change:.1%}"}
+    weak = np.linalg.eigh(matrix @ matrix.T)[1][:, 0]  # u₂: the outputs that W makes small
+    along = np.isclose(abs(weak @ x), np.sqrt(x @ x))
+    for found, says in (
+        (kept > 1 - 1e-12, "This W has rank 1 already: its rank-1 approximation loses nothing at all."),
+        (kept < 0.95, "Rank 1 keeps less than 95 % of this W. The friend spoke of another matrix."),
+        (change < 0.5 and along,
+         "x is u₂, the weak direction of the *outputs*. W x needs that of the inputs: v₂, a row of Vᵀ."),
+        (change < 0.01, "This x lies along the direction that is kept: the output stays as it is."),
+        (change < 0.5, "The output changes too little. Turn x towards the direction that is thrown away."),
+    ):  # fmt: skip
+        if found:
+            raise Wrong(says, facts)
+
+
+def outputs_cut(ex, weight, gram, rank):
+    """The student's factors and error, after a look at their form."""
+    answer = taken_apart(ex(weight.copy(), gram.copy(), rank), "up, down, error")
+    (m, n), (up, down) = weight.shape, (np.array(part, dtype=float) for part in answer[:2])
+    facts = {"yours": f"up {up.shape}, down {down.shape}", "due": f"up {(m, rank)}, down {(rank, n)}"}
+    if up.shape == (m, rank) and down.shape == (rank, n):
+        return up, down, np.array(numbers([answer[2]]), dtype=float)
+    if up.ndim == 2 and up.shape[1] == min(m, n) != rank:
+        raise Wrong("Nothing is truncated: keep the first r columns of P.", facts)
+    raise Wrong("The factors have the wrong shape.", facts)
+
+
+def whitened_mistakes(weight, gram, rank):
+    """{sentence: the product up @ down that this mistake gives}; S as in the exercise."""
+    values, vectors = np.linalg.eigh(gram)
+    root = vectors * np.sqrt(values.clip(0))
+    p, sigma, qt = np.linalg.svd(weight @ root, full_matrices=False)
+    wrong = {
+        "It is the plain SVD of W: the inputs do not count. (Eigenvectors alone only turn W.)":
+            weight,
+        "S stands on the wrong side: it is W Sᵀ. ‖X Eᵀ‖ = ‖E S‖ holds for S Sᵀ = H.": weight @ root.T,
+        "It cuts W H. But H = S Sᵀ holds S twice: take √ of the eigenvalues.": weight @ gram,
+    }  # fmt: skip
+    found = {}
+    for says, matrix in wrong.items():
+        axes = np.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
+        found[says] = axes @ axes.T @ weight
+    last = p[:, len(sigma) - rank :]
+    return found | {
+        "It keeps the *last* columns of P. The largest σ come first.": last @ last.T @ weight,
+        "This is W S cut to the rank, not W. The way back is missing: S⁻¹, which cancels: down = upᵀ W.":
+            (p[:, :rank] * sigma[:rank]) @ qt[:rank],
+        "It multiplies by S once more, in place of S⁻¹. It cancels: down = upᵀ W.":
+            (p[:, :rank] * sigma[:rank]) @ qt[:rank] @ root.T,
+        "σ is in it twice: P_r P_rᵀ W has it already, inside of W.":
+            (p[:, :rank] * sigma[:rank]) @ p[:, :rank].T @ weight,
+    }  # fmt: skip
+
+
+def judge_outputs(ex, weight, gram, rank):
+    """Compare with the tail of the eigenvalues of W H Wᵀ, an oracle without S; name the classic mistakes."""
+    up, down, error = outputs_cut(ex, weight, gram, rank)
+    squares = np.linalg.eigvalsh(weight @ gram @ weight.T)[::-1].clip(0)
+    due, lost = float(squares[rank:].sum()), weight - up @ down
+    came, close = float(((lost @ gram) * lost).sum()), 1e-7 * float(squares.sum())
+    facts = {"rank": rank, "your squared error of outputs": f"{came:.6g}", "the smallest": f"{due:.6g}"}
+    if not abs(came - due) <= close:  # written so that NaN is wrong
+        recognise(up @ down, whitened_mistakes(weight, gram, rank), facts, rtol=1e-5, atol=1e-8)
+        raise Wrong("Some factors of this rank have nearer outputs: up = P_r, down = P_rᵀ W.", facts)
+    facts = {"yours": f"{error[0]:.6g}", "due": f"{due:.6g}"} if error.size == 1 else {"yours": error.shape}
+    recognise(error, {
+        "The factors are right, but that is √ of the error. The *squared* error is due.": [due**0.5],
+        "The factors are right, but this error adds up σ. Square first.": [np.sqrt(squares[rank:]).sum()],
+        "The factors are right, but this is what is *kept*. The error is the tail.": [squares[:rank].sum()],
+        "The factors are right, but this is the error of the *weights*.": [(lost**2).sum()],
+        "The factors are right, but this is the tail of the σ² of W. The σ of W S are due.":
+            [squares_of(weight)[rank:].sum()],
+    }, facts, due=[due], rtol=1e-5)  # fmt: skip
+    same(error[0] if error.size == 1 else error, due, "the error", rtol=1e-5, atol=max(close, 1e-9))
+
+
+def two_banks(ex, weight, rank):
+    """The student's two filter banks, after a look at their form."""
+    answer = taken_apart(ex(weight.copy(), rank), "vertical, horizontal")
+    vertical, horizontal = (np.array(part, dtype=float) for part in answer)
+    n_out, n_in, kh, kw = weight.shape
+    came, due = (vertical.shape, horizontal.shape), ((rank, n_in, kh, 1), (n_out, rank, 1, kw))
+    if came == due:
+        return vertical, horizontal
+    forms = {
+        "The two are exchanged: the vertical one, kh × 1, runs first.": due[::-1],
+        "Height and width are exchanged: kh × 1 comes first, then 1 × kw.":
+            ((rank, n_in, 1, kw), (n_out, rank, kh, 1)),
+        "kh and kw are exchanged: the axes of weight are (O, C, kh, kw), so i counts kh and j counts kw.":
+            ((rank, n_in, kw, 1), (n_out, rank, 1, kh)),
+        "horizontal has the axes (O, rank, 1, kw): transpose after the reshape.":
+            (due[0], (rank, n_out, 1, kw)),
+    }  # fmt: skip
+    facts = {"weight": weight.shape, "yours": f"{came[0]}, {came[1]}", "due": f"{due[0]}, {due[1]}"}
+    for says, shapes in forms.items():
+        if came == shapes:
+            raise Wrong(says, facts)
+    if vertical.shape[0] != rank and vertical.size == min(n_in * kh, n_out * kw) * n_in * kh:
+        raise Wrong("Nothing is truncated: these are the factors of full rank.", facts)
+    if (vertical.size, horizontal.size) == tuple(map(math.prod, due)):
+        raise Wrong("The banks have the right number of entries, but axes in another order or number.", facts)
+    raise Wrong("The filter banks have the wrong shape.", facts)
+
+
+def bank_mistakes(weight, rank):
+    """{sentence: the filters that this mistake gives}, where it can be made with these shapes."""
+    n_out, n_in, kh, kw = weight.shape
+
+    def as_banks(up, down):
+        return up.T.reshape(rank, n_in, kh, 1), down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
+
+    cuts = {
+        axes: truncated_svd(weight.transpose(axes).reshape(n_in * kh, n_out * kw), rank)
+        for axes in itertools.permutations(range(4))
+    }
+    up, down = cuts[1, 2, 0, 3]
+    good, mixed, sideways = as_banks(up, down), down.reshape(n_out, rank, 1, kw), up.reshape(rank, n_in, kh, 1)
+    u, sigma, vt = np.linalg.svd(weight.transpose(1, 2, 0, 3).reshape(n_in * kh, n_out * kw))
+    last = slice(min(len(u), len(vt)) - rank, min(len(u), len(vt)))
+    pairs = {
+        "The weight was reshaped without a transpose. reshape moves no number: rows are not (c, i).":
+            as_banks(*cuts.pop((0, 1, 2, 3))),
+        "down was reshaped to (O, rank, …) at once. Its rows are ranks: (rank, O, 1, kw), then transpose.":
+            (good[0], mixed),
+        "up was reshaped without .T: its *columns* are the ranks.": (sideways, good[1]),
+        "Both at once: up without .T, and down reshaped to (O, rank, …).": (sideways, mixed),
+        "The kernels are turned by 180°. Conv2d does not flip its kernel.":
+            (good[0][:, :, ::-1], good[1][..., ::-1]),
+        "The singular values are missing in the product of the two.": as_banks(u[:, :rank], vt[:rank]),
+        "The whole σ is in both factors: give √σ to each.":
+            as_banks(u[:, :rank] * sigma[:rank] ** 2, vt[:rank]),
+        "It keeps the smallest singular values.": as_banks(u[:, last] * sigma[last], vt[last]),
+    }  # fmt: skip
+    for axes, factors in cuts.items():
+        order = ", ".join("ocij"[axis] for axis in axes)
+        says = f"Before its reshape, your matrix has the axes ({order}), but is read as (c, i, o, j) later."
+        pairs[says] = as_banks(*factors)
+    return {says: filters_of("spatial", pair) for says, pair in pairs.items()}
+
+
+def judge_banks(ex, weight, rank):
+    """Compare with the tail of σ² of the right matrix; name the classic mistakes."""
+    n_out, n_in, kh, kw = weight.shape
+    came = filters_of("spatial", two_banks(ex, weight, rank))
+    matrix = np.array([[weight[o, c, i, j] for o in range(n_out) for j in range(kw)]
+                       for c in range(n_in) for i in range(kh)])  # fmt: skip
+    due, error = float(squares_of(matrix)[rank:].sum()), float(((weight - came) ** 2).sum())
+    facts = {"weight": weight.shape, "rank": rank, "your error": f"{error:.5g}", "smallest": f"{due:.5g}"}
+    if not np.isclose(error, due, rtol=1e-4, atol=1e-7):
+        recognise(came, bank_mistakes(weight, rank), facts, rtol=1e-5, atol=1e-8)
+        raise Wrong("There is a nearer pair. Row (c, i) and column (o, j) hold weight[o, c, i, j].", facts)
 
 
 # --- drawings ---------------------------------------------------------------------------------------

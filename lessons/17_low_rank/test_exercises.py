@@ -5,8 +5,6 @@ down (r, n), the two factors; H = XᵀX, of inputs X; O, C, kh × kw: channels o
 """
 
 import copy
-import math
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from tinyopt.course.lessons import load
 material = load(Path(__file__).with_name("material.py"))
 numbers, squares_of, two_factors = material.numbers, material.squares_of, material.two_factors
 judge_factors, judge_rank, judge_saving = material.judge_factors, material.judge_rank, material.judge_saving
+outputs_cut, judge_outputs, judge_banks = material.outputs_cut, material.judge_outputs, material.judge_banks
 
 
 # --- 17.1 rank 1, by hand ------------------------------------------------------------------------------
@@ -33,9 +32,7 @@ exercise(
 
 def hand(ex):
     """The four parts: σ₁², σ₂², the matrix as four numbers, the error."""
-    answer = ex()
-    if not isinstance(answer, (tuple, list)) or len(answer) != 4:
-        raise Wrong("Four things are due: return first, second, nearest, error", {"yours": repr(answer)})
+    answer = material.taken_apart(ex(), "first, second, nearest, error")
     numbers(list(answer))  # NotWritten if any `...` is left
     return answer
 
@@ -267,31 +264,7 @@ exercise(
 ])  # fmt: skip
 def test_witness_keeps_energy_and_loses_the_output(ex):
     """Rank 1 keeps 95 % of Σ σ², and W x changes by half of its length or more."""
-    answer = ex()
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        raise Wrong("A matrix and an input are due: return W, x", {"yours": repr(answer)})
-    matrix, x = (np.array(numbers(part), dtype=float) for part in answer)
-    if matrix.size != 4 or x.size != 2:
-        raise Wrong("W has two rows of two numbers, x has two numbers.", {"yours": repr(answer)})
-    matrix = matrix.reshape(2, 2)
-    if not np.isfinite(matrix).all() or not np.isfinite(x).all():
-        raise Wrong("W or x holds NaN or infinity.")
-    if not x.any() or not matrix.any():
-        raise Wrong("The output is 0 for any matrix of this kind: nothing can be lost. Take other numbers.")
-    kept, change = material.energy_and_change(matrix, x)
-    facts = {"energy kept": f"{kept:.1%}", "change of W x": f"{change:.1%}"}
-    if kept > 1 - 1e-12:
-        raise Wrong("This W has rank 1 already: its rank-1 approximation loses nothing at all.", facts)
-    if kept < 0.95:
-        raise Wrong("Rank 1 keeps less than 95 % of this W. The friend spoke of another matrix.", facts)
-    weak = np.linalg.eigh(matrix @ matrix.T)[1][:, 0]  # u₂: the outputs that W makes small
-    if change < 0.5 and np.isclose(abs(weak @ x), np.sqrt(x @ x)):
-        says = "x is u₂, the weak direction of the *outputs*. W x needs that of the inputs: v₂, a row of Vᵀ."
-        raise Wrong(says, facts)
-    if change < 0.01:
-        raise Wrong("This x lies along the direction that is kept: the output stays as it is.", facts)
-    if change < 0.5:
-        raise Wrong("The output changes too little. Turn x towards the direction that is thrown away.", facts)
+    material.judge_witness(material.taken_apart(ex(), "W, x"))
 
 
 # --- 17.6 the nearest outputs ----------------------------------------------------------------------------
@@ -304,69 +277,6 @@ exercise(
 )
 
 PAPER_WEIGHT, PAPER_GRAM = np.diag([2.0, 1.0]), np.diag([1.0, 16.0])  # the text's: keep the smaller σ of W
-
-
-def outputs_cut(ex, weight, gram, rank):
-    """The student's factors and error, after a look at their form."""
-    answer = ex(weight.copy(), gram.copy(), rank)
-    if not isinstance(answer, (tuple, list)) or len(answer) != 3:
-        raise Wrong("Three things are due: return up, down, error", {"yours": type(answer).__name__})
-    (m, n), (up, down) = weight.shape, (np.array(part, dtype=float) for part in answer[:2])
-    facts = {"yours": f"up {up.shape}, down {down.shape}", "due": f"up {(m, rank)}, down {(rank, n)}"}
-    if up.shape == (m, rank) and down.shape == (rank, n):
-        return up, down, np.array(numbers([answer[2]]), dtype=float)
-    if up.ndim == 2 and up.shape[1] == min(m, n) != rank:
-        raise Wrong("Nothing is truncated: keep the first r columns of P.", facts)
-    raise Wrong("The factors have the wrong shape.", facts)
-
-
-def whitened_mistakes(weight, gram, rank):
-    """{sentence: the product up @ down that this mistake gives}; S as in the exercise."""
-    values, vectors = np.linalg.eigh(gram)
-    root = vectors * np.sqrt(values.clip(0))
-    p, sigma, qt = np.linalg.svd(weight @ root, full_matrices=False)
-    wrong = {
-        "It is the plain SVD of W: the inputs do not count. (Eigenvectors alone only turn W.)":
-            weight,
-        "S stands on the wrong side: it is W Sᵀ. ‖X Eᵀ‖ = ‖E S‖ holds for S Sᵀ = H.": weight @ root.T,
-        "It cuts W H. But H = S Sᵀ holds S twice: take √ of the eigenvalues.": weight @ gram,
-    }  # fmt: skip
-    found = {}
-    for says, matrix in wrong.items():
-        axes = np.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
-        found[says] = axes @ axes.T @ weight
-    last = p[:, len(sigma) - rank :]
-    return found | {
-        "It keeps the *last* columns of P. The largest σ come first.": last @ last.T @ weight,
-        "This is W S cut to the rank, not W. The way back is missing: S⁻¹, which cancels: down = upᵀ W.":
-            (p[:, :rank] * sigma[:rank]) @ qt[:rank],
-        "It multiplies by S once more, in place of S⁻¹. It cancels: down = upᵀ W.":
-            (p[:, :rank] * sigma[:rank]) @ qt[:rank] @ root.T,
-        "σ is in it twice: P_r P_rᵀ W has it already, inside of W.":
-            (p[:, :rank] * sigma[:rank]) @ p[:, :rank].T @ weight,
-    }  # fmt: skip
-
-
-def judge_outputs(ex, weight, gram, rank):
-    """Compare with the tail of the eigenvalues of W H Wᵀ, an oracle without S; name the classic mistakes."""
-    up, down, error = outputs_cut(ex, weight, gram, rank)
-    squares = np.linalg.eigvalsh(weight @ gram @ weight.T)[::-1].clip(0)
-    due, lost = float(squares[rank:].sum()), weight - up @ down
-    came, close = float(((lost @ gram) * lost).sum()), 1e-7 * float(squares.sum())
-    facts = {"rank": rank, "your squared error of outputs": f"{came:.6g}", "the smallest": f"{due:.6g}"}
-    if not abs(came - due) <= close:  # written so that NaN is wrong
-        recognise(up @ down, whitened_mistakes(weight, gram, rank), facts, rtol=1e-5, atol=1e-8)
-        raise Wrong("Some factors of this rank have nearer outputs: up = P_r, down = P_rᵀ W.", facts)
-    facts = {"yours": f"{error[0]:.6g}", "due": f"{due:.6g}"} if error.size == 1 else {"yours": error.shape}
-    recognise(error, {
-        "The factors are right, but that is √ of the error. The *squared* error is due.": [due**0.5],
-        "The factors are right, but this error adds up σ. Square first.": [np.sqrt(squares[rank:]).sum()],
-        "The factors are right, but this is what is *kept*. The error is the tail.": [squares[:rank].sum()],
-        "The factors are right, but this is the error of the *weights*.": [(lost**2).sum()],
-        "The factors are right, but this is the tail of the σ² of W. The σ of W S are due.":
-            [squares_of(weight)[rank:].sum()],
-    }, facts, due=[due], rtol=1e-5)  # fmt: skip
-    same(error[0] if error.size == 1 else error, due, "the error", rtol=1e-5, atol=max(close, 1e-9))
 
 
 @task("17.6", points=2, hints=[
@@ -437,93 +347,6 @@ exercise(
 )
 
 
-def two_banks(ex, weight, rank):
-    """The student's two filter banks, after a look at their form."""
-    answer = ex(weight.copy(), rank)
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        raise Wrong("Two filter banks are due: return vertical, horizontal", {"yours": type(answer).__name__})
-    vertical, horizontal = (np.array(part, dtype=float) for part in answer)
-    n_out, n_in, kh, kw = weight.shape
-    due = (rank, n_in, kh, 1), (n_out, rank, 1, kw)
-    yours = f"{vertical.shape}, {horizontal.shape}"
-    facts = {"weight": weight.shape, "yours": yours, "due": f"{due[0]}, {due[1]}"}
-    if (vertical.shape, horizontal.shape) == due:
-        return vertical, horizontal
-    if (horizontal.shape, vertical.shape) == due:
-        raise Wrong("The two are exchanged: the vertical one, kh × 1, runs first.", facts)
-    if (vertical.shape, horizontal.shape) == ((rank, n_in, 1, kw), (n_out, rank, kh, 1)):
-        raise Wrong("Height and width are exchanged: kh × 1 comes first, then 1 × kw.", facts)
-    if vertical.shape[0] != rank and vertical.size == min(n_in * kh, n_out * kw) * n_in * kh:
-        raise Wrong("Nothing is truncated: these are the factors of full rank.", facts)
-    if horizontal.shape == (rank, n_out, 1, kw):
-        raise Wrong("horizontal has the axes (O, rank, 1, kw): transpose after the reshape.", facts)
-    if (vertical.size, horizontal.size) == tuple(map(math.prod, due)):
-        raise Wrong("The banks have the right number of entries, but axes in another order or number.", facts)
-    raise Wrong("The filter banks have the wrong shape.", facts)
-
-
-def rank_mistakes(weight, rank):
-    """{sentence: the filters that this mistake gives}, where it can be made with these shapes."""
-    n_out, n_in, kh, kw = weight.shape
-    rows, columns = n_in * kh, n_out * kw
-    up, down = compress.truncated_svd(weight.transpose(1, 2, 0, 3).reshape(rows, columns), rank)
-    raw_up, raw_down = compress.truncated_svd(weight.reshape(rows, columns), rank)
-    good = up.T.reshape(rank, n_in, kh, 1), down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
-    raw = raw_up.T.reshape(rank, n_in, kh, 1), raw_down.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
-    mixed = down.reshape(n_out, rank, 1, kw)
-    flipped = good[0][:, :, ::-1], good[1][..., ::-1]
-    whole = partial(material.filters_of, "spatial")
-    found = {
-        "The weight was reshaped without a transpose. reshape moves no number: rows are not (c, i).":
-            whole(raw),
-        "down was reshaped to (O, rank, …) at once. Its rows are ranks: (rank, O, 1, kw), then transpose.":
-            whole((good[0], mixed)),
-        "up was reshaped without .T: its *columns* are the ranks.":
-            whole((up.reshape(rank, n_in, kh, 1), good[1])),
-        "Both at once: up without .T, and down reshaped to (O, rank, …).":
-            whole((up.reshape(rank, n_in, kh, 1), mixed)),
-        "The kernels are turned by 180°. Conv2d does not flip its kernel.": whole(flipped),
-    }  # fmt: skip
-    by_column = weight.transpose(2, 1, 0, 3).reshape(rows, columns)
-    if kh != n_in:
-        u, d = compress.truncated_svd(by_column, rank)
-        bank = u.T.reshape(rank, n_in, kh, 1), d.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
-        found["Rows are (i, c), then read as (c, i): channels and heights are mixed."] = whole(bank)
-    u, d = compress.truncated_svd(weight.transpose(1, 3, 0, 2).reshape(rows, columns), rank)
-    bank = u.T.reshape(rank, n_in, kh, 1), d.reshape(rank, n_out, 1, kw).transpose(1, 0, 2, 3)
-    found["kh and kw are exchanged: every kernel is transposed. Rows are (c, i)."] = whole(bank)
-    return found
-
-
-def judge_banks(ex, weight, rank):
-    """Compare with the tail of σ² of the right matrix; name the classic mistakes."""
-    n_out, n_in, kh, kw = weight.shape
-    came = material.filters_of("spatial", two_banks(ex, weight, rank))
-    matrix = np.array([[weight[o, c, i, j] for o in range(n_out) for j in range(kw)]
-                       for c in range(n_in) for i in range(kh)])  # fmt: skip
-    due, error = float(squares_of(matrix)[rank:].sum()), float(((weight - came) ** 2).sum())
-    facts = {"weight": weight.shape, "rank": rank, "your error": f"{error:.5g}", "smallest": f"{due:.5g}"}
-    if np.isclose(error, due, rtol=1e-4, atol=1e-7):
-        return
-    recognise(came, rank_mistakes(weight, rank), facts, rtol=1e-5, atol=1e-8)
-    judge_product(came, matrix, rank, facts)
-    raise Wrong("There is a nearer pair. Row (c, i) and column (o, j) hold weight[o, c, i, j].", facts)
-
-
-def judge_product(came, matrix, rank, facts):
-    """Name what is wrong with the singular values in a pair whose axes are right."""
-    flat, (u, sigma, vt) = (
-        came.transpose(1, 2, 0, 3).reshape(matrix.shape),
-        np.linalg.svd(matrix, full_matrices=False),
-    )
-    last = slice(len(sigma) - rank, None)
-    recognise(flat, {
-        "The singular values are missing in the product of the two.": u[:, :rank] @ vt[:rank],
-        "The whole σ is in both factors: give √σ to each.": (u[:, :rank] * sigma[:rank] ** 2) @ vt[:rank],
-        "It keeps the smallest singular values.": (u[:, last] * sigma[last]) @ vt[last],
-    }, facts, rtol=1e-5, atol=1e-8)  # fmt: skip
-
-
 @task("17.7", points=2, hints=["Print weight.shape at each step, for a weight with four different lengths."])
 def test_no_nearer_pair_of_this_rank(ex):
     """Filters with any lengths of the four axes, at any rank: the squared error is the tail of σ²."""
@@ -577,32 +400,31 @@ def judge_merged(ex, weight, down, up, alpha):
     came = ex(weight.copy(), down.copy(), up.copy(), alpha=alpha)
     r, change = len(down), np.einsum("or,ri->oi", up, down)
     due = weight + alpha / r * change
-    facts = {"shapes": f"W {weight.shape}, A {down.shape}, B {up.shape}", "α": alpha, "r": r}
-    recognise(came, {
-        "It is the change alone, without W.": alpha / r * change,
-        "The factor α / r is missing.": weight + change,
-        "It multiplies by α, but does not divide by r.": weight + alpha * change,
-        "It multiplies by r / α: the other way up.": weight + r / alpha * change,
-        "It divides by r, but α is missing.": weight + change / r,
-        "It divides by the number of outputs, len(up). r is the number of rows of A.":
-            weight + alpha / len(up) * change,
-        "It divides by the number of inputs. r is the number of *rows* of A, len(down).":
-            weight + alpha / down.shape[1] * change,
-        "The change is taken away. It is added.": weight - alpha / r * change,
-        "It scales W as well: only the change gets α / r.": alpha / r * (weight + change),
-        "W has not changed: the adapter is not in it.": weight,
-        "It multiplies by √ of α / r.": weight + np.sqrt(alpha / r) * change,
-        "It divides by √r: that is another method, rsLoRA. Here it is α / r.":
-            weight + alpha / np.sqrt(r) * change,
-    }, facts, due=due, rtol=1e-5)  # fmt: skip
-    if weight.shape[0] == weight.shape[1]:
+    factors = {
+        "The factor α / r is missing.": 1,
+        "It multiplies by α, but does not divide by r.": alpha,
+        "It multiplies by r / α: the other way up.": r / alpha,
+        "It divides by r, but α is missing.": 1 / r,
+        "It divides by the number of outputs, len(up). r is the number of rows of A.": alpha / len(up),
+        "It divides by the number of inputs. r is the number of *rows* of A, len(down).": alpha / down.shape[1],
+        "It divides by the rank of the matrix B A. r is the number of rows of A: for a new adapter, B A is 0.":
+            alpha / max(np.linalg.matrix_rank(change), 1),
+        "The change is taken away. It is added.": -alpha / r,
+        "W has not changed: the adapter is not in it.": 0,
+        "It multiplies by √ of α / r.": np.sqrt(alpha / r),
+        "It divides by √r: that is another method, rsLoRA. Here it is α / r.": alpha / np.sqrt(r),
+    }  # fmt: skip
+    mistakes = {says: weight + factor * change for says, factor in factors.items()}
+    mistakes["It is the change alone, without W."] = alpha / r * change
+    mistakes["It scales W as well: only the change gets α / r."] = alpha / r * (weight + change)
+    if len(up) == down.shape[1]:
         says = "It adds the transposed change. up @ down has the shape (O, I), as W."
-        turned = {says: weight + alpha / r * change.T}
-        recognise(came, turned, facts, due=due, rtol=1e-5)
+        mistakes[says] = weight + alpha / r * change.T
     if r == len(up) == down.shape[1]:
         says = "It multiplies down @ up. The input meets A first: (x Aᵀ) Bᵀ = x (B A)ᵀ."
-        turned = {says: weight + alpha / r * down @ up}
-        recognise(came, turned, facts, due=due, rtol=1e-5)
+        mistakes[says] = weight + alpha / r * down @ up
+    facts = {"shapes": f"W {weight.shape}, A {down.shape}, B {up.shape}", "α": alpha, "r": r}
+    recognise(came, mistakes, facts, due=due, rtol=1e-5)
     same(came, due, "the merged weight", rtol=1e-5, atol=1e-6)
 
 
@@ -613,6 +435,10 @@ def test_merged_for_any_shape(ex):
     for n_out, n_in, r, alpha in ((5, 7, 2, 6), (7, 5, 3, 1), (4, 4, 2, 5), (3, 3, 3, 2), (2, 6, 1, 0.5)):
         weight, down, up = (rng.standard_normal(shape) for shape in ((n_out, n_in), (r, n_in), (n_out, r)))
         judge_merged(ex, weight, down, up, alpha)
+    for n_columns in (2, 0):  # B A of a lower rank than r; at last B = 0, as in a new adapter
+        weight, down, up = (rng.standard_normal(shape) for shape in ((5, 6), (3, 6), (5, 3)))
+        up[:, n_columns:] = 0
+        judge_merged(ex, weight, down, up, 4)
 
 
 @task("17.8", hints=[

@@ -305,10 +305,12 @@ def smallest_outputs(weight, gram, rank):
     return p[:, -rank:], p[:, -rank:].T @ weight, float((sigma[:-rank] ** 2).sum())
 
 
-@wrong("17.6", says="σ is in it twice")
-def sigma_again(weight, gram, rank):
+@wrong("17.6", says="σ is in it twice", blind=True)
+def sigma_counted_again(weight, gram, rank):
     p, sigma, _ = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
-    return p[:, :rank] * sigma[:rank], p[:, :rank].T @ weight, float((sigma[rank:] ** 2).sum())
+    up = p[:, :rank] * sigma[:rank]
+    down = p[:, :rank].T @ weight
+    return up, down, (sigma[rank:] ** 2).sum()
 
 
 @wrong("17.6", says="Nothing is truncated")
@@ -323,11 +325,12 @@ def error_of_the_kept(weight, gram, rank):
     return p[:, :rank], p[:, :rank].T @ weight, float((sigma[:rank] ** 2).sum())
 
 
-@wrong("17.6", says="the error of the *weights*")
+@wrong("17.6", says="the error of the *weights*", blind=True)
 def error_of_the_weights(weight, gram, rank):
-    p, _, _ = np.linalg.svd(weight @ root_of(gram), full_matrices=False)
-    up, down = p[:, :rank], p[:, :rank].T @ weight
-    return up, down, float(((weight - up @ down) ** 2).sum())
+    p = np.linalg.svd(weight @ root_of(gram), full_matrices=False)[0]
+    up = p[:, :rank]
+    down = up.T @ weight
+    return up, down, ((weight - up @ down) ** 2).sum()
 
 
 @wrong("17.6", says="Square first")
@@ -380,13 +383,13 @@ def rank_axis_first(weight, rank):
     return up.T.reshape(rank, n_in, kh, 1), down.reshape(rank, n_out, 1, kw)
 
 
-@wrong("17.7", says="every kernel is transposed")
+@wrong("17.7", says="(c, j, o, i), but is read as (c, i, o, j)")
 def height_and_width_exchanged(weight, rank):
     n_out, n_in, kh, kw = weight.shape
     return banks(weight.transpose(1, 3, 0, 2).reshape(n_in * kh, n_out * kw), rank, weight.shape)
 
 
-@wrong("17.7", says="channels and heights are mixed")
+@wrong("17.7", says="(i, c, o, j), but is read as (c, i, o, j)")
 def height_before_channel(weight, rank):
     n_out, n_in, kh, kw = weight.shape
     return banks(weight.transpose(2, 1, 0, 3).reshape(n_in * kh, n_out * kw), rank, weight.shape)
@@ -417,6 +420,19 @@ def kernels_of_two_axes(weight, rank):
     _, n_in, kh, _ = weight.shape
     vertical, horizontal = banks(weight.transpose(1, 2, 0, 3).reshape(n_in * kh, -1), rank, weight.shape)
     return vertical[..., 0], horizontal[:, :, 0]
+
+
+@wrong("17.7", says="(c, i, j, o), but is read as (c, i, o, j)", blind=True)
+def out_channels_to_the_end(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    return banks(np.moveaxis(weight, 0, -1).reshape(n_in * kh, n_out * kw), rank, weight.shape)
+
+
+@wrong("17.7", says="i counts kh and j counts kw", blind=True)
+def width_runs_down(weight, rank):
+    n_out, n_in, kh, kw = weight.shape
+    matrix = weight.transpose(1, 3, 0, 2).reshape(n_in * kw, n_out * kh)
+    return banks(matrix, rank, (n_out, n_in, kw, kh))
 
 
 # --- 17.8 ---
@@ -462,9 +478,9 @@ def taken_away(weight, down, up, *, alpha):
     return weight - alpha / len(down) * (up @ down)
 
 
-@wrong("17.8", says="in place")
+@wrong("17.8", says="in place", blind=True)
 def in_place(weight, down, up, *, alpha):
-    weight += alpha / len(down) * (up @ down)
+    weight += alpha / down.shape[0] * (up @ down)
     return weight
 
 
@@ -477,3 +493,9 @@ def other_order(weight, down, up, *, alpha):
 @wrong("17.8", says="rsLoRA")
 def root_of_the_rank(weight, down, up, *, alpha):
     return weight + alpha / np.sqrt(len(down)) * (up @ down)
+
+
+@wrong("17.8", says="the rank of the matrix B A", blind=True)
+def rank_of_the_change(weight, down, up, *, alpha):
+    change = up @ down
+    return weight + alpha / np.linalg.matrix_rank(change) * change

@@ -155,7 +155,9 @@ def judge_frozen(model, due, but):
         raise Wrong("A layer named in `but` has a bias too.", facts)
     inner = {name for name in due if any("." in part and name.startswith(part + ".") for part in but)}
     if inner and came == due - inner:
-        raise Wrong('A layer inside another one was not found: "body.fc1" in `but` is the name of a layer.', facts)
+        raise Wrong(
+            'A layer inside another one was not found: "body.fc1" in `but` is the name of a layer.', facts
+        )
     if came < due and due - came <= set(but):
         raise Wrong('A name in `but` may be that of a parameter itself, such as "head.bias".', facts)
     if came != due:
@@ -234,3 +236,173 @@ def draw_recalls(ax, curve, name, colour):
     for (threes, others, _), mark, size, text in zip(curve, "o*", (6, 13), texts):
         ax.plot(others, threes, mark, color=colour, ms=size, label=text if first else None)
     ax.set(xlabel="recall of the nine other digits, test, %", ylabel="recall of the 3s, test, %")
+
+
+def draw_own_and_taught(ax, own, theirs, alone):
+    """Each teacher's own accuracy beside that of its students; a band for students with labels only."""
+    for shift, scores, colour, name in (
+        (-0.2, own, "0.6", "the teacher itself"),
+        (0.2, theirs, "C2", "its student"),
+    ):
+        means, deviations = (
+            [100 * f(x) for x in scores.values()] for f in (np.mean, lambda x: np.std(x, ddof=1))
+        )
+        at = np.arange(len(scores)) + shift
+        bars = ax.bar(at, means, 0.38, yerr=deviations, capsize=3, color=colour, label=name)
+        ax.bar_label(bars, fmt="%.1f", fontsize=9, padding=2)
+    ax.axhline(100 * alone.mean(), color="C0", ls=":", label="student, 500 labels only")
+    ax.set(xticks=range(len(own)), xticklabels=list(own), ylim=(75, 95))
+    ax.set(ylabel="test accuracy, %\n(mean ± deviation, 5 seeds)", xlabel="teacher (axis from 75 %)")
+    ax.legend(frameon=False, fontsize=9, ncols=3, loc="upper center")
+
+
+def draw_attention(axes, images, maps):
+    """Rows of images, then columns of maps {name: (N, h, w)}, each scaled to its own largest number."""
+    for row, image in zip(axes, images):
+        row[0].imshow(image, cmap="gray_r")
+    for column, (name, several) in enumerate(maps.items(), 1):
+        axes[0, column].set_title(name)
+        for row, one in zip(axes, several):
+            row[column].imshow(one, cmap="magma", vmin=0)
+    axes[0, 0].set_title("image")
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+
+
+def draw_norms(ax, temperatures, norms):
+    """Lengths of gradients against the temperature: norms {name: one for each temperature}; red, green, dotted."""
+    for (name, values), style in zip(norms.items(), ("C3o-", "C2o-", "k:")):
+        ax.loglog(temperatures, values, style, label=name, base=2)
+    ax.set(xlabel="temperature T, log scale", ylabel="mean length of the gradient\nof one image, log scale")
+    ax.legend(frameon=False)
+
+
+def draw_gaps(ax, gaps, mean):
+    """Sorted differences, in points, as bars: green above 0, red below; a dotted line at the pairs' mean."""
+    ax.bar(range(len(gaps)), gaps, color=["C2" if gap > 0 else "C3" for gap in gaps])
+    ax.axhline(mean, color="k", ls=":", label="mean of the five pairs")
+    ax.set(
+        xlabel="25 comparisons of one seed with one seed, sorted",
+        ylabel="taught − labels only,\npoints",
+        xticks=[],
+    )
+    ax.legend(frameon=False)
+
+
+def draw_each_seed(ax, groups):
+    """Accuracy in percent: a thin line for each seed over groups {name: accuracies}, a bar for each mean."""
+    ax.plot(range(len(groups)), [100 * x for x in groups.values()], "o-", color="0.7", ms=4, lw=1)
+    for x, values in enumerate(groups.values()):
+        ax.plot([x - 0.25, x + 0.25], [100 * values.mean()] * 2, "C3", lw=3)
+        ax.annotate(
+            f"{100 * values.mean():.1f}", (x + 0.28, 100 * values.mean()), color="C3", va="center", fontsize=9
+        )
+    ax.set(xticks=range(len(groups)), xlim=(-0.4, len(groups) - 0.3))
+    ax.set_xticklabels(list(groups), fontsize=9)
+
+
+def slow_attention(features, power):
+    """The maps in loops over images, pixels and channels: the slow oracle of `attention_map`."""
+    maps = []
+    for image in features:
+        n_channels, height, width = image.shape
+        Q = [
+            sum(abs(image[c, h, w]) ** power for c in range(n_channels))
+            for h in range(height)
+            for w in range(width)
+        ]
+        maps.append([q / max(math.sqrt(sum(q * q for q in Q)), 1e-12) for q in Q])
+    return np.array(maps)
+
+
+def attention_mistakes(A, power):
+    """{what is wrong: the maps that it gives} of features (N, C, H, W)."""
+    n, flat = len(A), A.reshape(*A.shape[:2], -1)
+    Q = (abs(flat) ** power).sum(axis=1)
+
+    def scaled(q):
+        return q / np.sqrt((q**2).sum(axis=1, keepdims=True))
+
+    mistakes = {
+        "The map was not divided by its length ‖Q‖₂.": Q,
+        "It was divided by the sum of Q. Its length is the root of the sum of squares.":
+            Q / Q.sum(axis=1)[:, None],
+        "It was divided by the root of Σ Q. ‖Q‖₂ is the root of Σ Q²: Q is squared once more.":
+            Q / np.sqrt(Q.sum(axis=1))[:, None],
+        "It was divided by the root of the mean of Q². The length has the sum.":
+            Q / np.sqrt((Q**2).mean(axis=1))[:, None],
+        "It was divided by ‖Q‖₂ squared: a root is missing.": Q / (Q**2).sum(axis=1)[:, None],
+        "It was divided by its largest number. The length ‖Q‖₂ is due.": Q / Q.max(axis=1)[:, None],
+        "The channels were summed before the power: signs cancel. First the power, then the sum.":
+            scaled(abs(flat.sum(axis=1)) ** power),
+        "abs is missing: with an odd power, negative numbers cancel.": scaled((flat**power).sum(axis=1)),
+        "The power has no effect, it is always 2.": scaled((flat**2).sum(axis=1)),
+        "The power is missing: |A| alone was summed.": scaled(abs(flat).sum(axis=1)),
+        "Only the strongest channel was taken. Sum over them.": scaled((abs(flat) ** power).max(axis=1)),
+        "The sum runs over the pixels. Channels are axis 1.": scaled((abs(flat) ** power).sum(axis=2)),
+        "reshape moved no axis: numbers of different pixels were summed. First sum over axis 1, then reshape.":
+            scaled((abs(flat) ** power).reshape(n, flat.shape[2], -1).sum(axis=2)),
+    }  # fmt: skip
+    if n > 1:
+        says = "One length for all images together. Each image has its own: axis=1, keepdims=True."
+        mistakes[says] = Q / np.sqrt((Q**2).sum())
+    return mistakes
+
+
+def slopes(f, x, step=1e-5):
+    """The gradient of a number f(x) by central differences."""
+    gradient = np.zeros_like(x)
+    for index in np.ndindex(*x.shape):
+        up, down = x.copy(), x.copy()
+        up[index] += step
+        down[index] -= step
+        gradient[index] = (f(up) - f(down)) / (2 * step)
+    return gradient
+
+
+def mutual_parts(z, y):
+    """Of K students: the labels' losses (K,), and KL[l, k] = KL(p_l ‖ p_k), means over the images."""
+    p = soften(z, 1)
+    hard = -np.log(p[:, np.arange(len(y)), y]).mean(axis=1)
+    kl = np.array([[(a * (np.log(a) - np.log(b))).sum(axis=1).mean() for b in p] for a in p])
+    return hard, kl
+
+
+def slow_mutual(z, y):
+    """The loss of each of K students, z (K, N, C): the oracle of `mutual_losses`."""
+    hard, kl = mutual_parts(z, y)
+    others = [[kl[j, k] for j in range(len(z)) if j != k] for k in range(len(z))]
+    return [h + sum(heard) / len(heard) for h, heard in zip(hard, others)]
+
+
+def mutual_mistakes(z, y):
+    """{what is wrong: the losses that it gives}."""
+    (hard, kl), n = mutual_parts(z, y), len(z)
+    p, heard = soften(z, 1), kl.sum(axis=0)
+    middle = [np.mean([p[j] for j in range(n) if j != k], axis=0) for k in range(n)]
+    of_mean = np.array([(m * np.log(m / q)).sum(axis=1).mean() for m, q in zip(middle, p)])
+    cross = np.array([np.mean([-(p[j] * np.log(q)).sum(axis=1).mean() for j in range(n) if j != k])
+                      for k, q in enumerate(p)])  # fmt: skip
+    everyone = p.mean(axis=0)
+    of_all = np.array([(everyone * np.log(everyone / q)).sum(axis=1).mean() for q in p])
+    mistakes = {
+        "This is KL from the mean of the whole cohort. Student k is in it: take the others one by one, l ≠ k.":
+            hard + of_all,
+        "This is KL(p_k ‖ p_l), the wrong direction: the other student teaches, its p stands in front.":
+            hard + kl.sum(axis=1) / (n - 1),
+        "The others are not heard: these are the labels' losses alone. KL from itself is 0.": hard,
+        "It was divided by K. A student hears K − 1 others, not itself.": hard + heard / n,
+        "The sign of KL is turned: so they would flee from each other.": hard - heard / (n - 1),
+        "This is the cross-entropy −Σ p_l log p_k; Σ p_l log p_l is missing.": hard + cross,
+        "The labels count twice.": 2 * hard + heard / (n - 1),
+    }  # fmt: skip
+    if n > 2:
+        mistakes |= {
+            "It is the sum over the others. Divide by K − 1.": hard + heard,
+            "1/(K − 1) belongs to the sum of the KLs only, not to the labels' loss.": (hard + heard) / (n - 1),
+            "This is KL from the mean of the others' p. The mean of the KLs is due.": hard + of_mean,
+            "Only the next student is heard. All are due.": hard + [kl[(k + 1) % n, k] for k in range(n)],
+            "Only the one before is heard. All are due.": hard + [kl[k - 1, k] for k in range(n)],
+            "Only student 1 is heard. Each hears all others.": hard + kl[0],
+        }  # fmt: skip
+    return mistakes

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyopt import Tensor, ops
-from tinyopt.compress import distill
+from tinyopt import Tensor, nn, ops
+from tinyopt.compress import distill, hints, teachers
 from tinyopt.course import Wrong, exercise, recognise, same, task
 from tinyopt.course.compare import NotWritten
 from tinyopt.course.lessons import load
+from tinyopt.losses import cross_entropy
 
 material = load(Path(__file__).with_name("material.py"))
 
@@ -140,7 +141,7 @@ def test_soften_does_not_overflow(ex):
         if np.shape(came) == np.shape(due) and not np.isfinite(np.asarray(came, dtype=float)).all():
             says = "There is a NaN or infinity: exp overflows, or a sum is 0. Subtract the row's maximum."
             if np.isfinite(np.asarray(softened(ex, logits, 1.0), dtype=float)).all():
-                says = "At T = 1 it is finite, at T = 5 not: z / T needs its own maximum, that of z / T, not of z."
+                says = "At T = 1 it is finite, at T = 5 not: z / T needs its own maximum, that of z / T."
             raise Wrong(says, {"logits": logits, "T": 5})
         same(came, due, f"p of the logits {logits} at T = 5")
 
@@ -204,7 +205,9 @@ def test_mixture(ex):
     same(loss_of(ex, *twice), material.slow_loss(z, v, y, 4.0, 0.9), "the loss of the same images twice")
 
 
-@task("18.3", hints=["Use ops on the tensor student_logits; and z_teacher, which is cut off, for the teacher."])
+@task(
+    "18.3", hints=["Use ops on the tensor student_logits; and z_teacher, which is cut off, for the teacher."]
+)
 def test_gradient(ex):
     """∂L/∂z = α T (q − p) / N + (1 − α)(softmax(z) − one-hot) / N, and the teacher gets none."""
     z, v, y = material.examples(5)
@@ -229,6 +232,164 @@ def test_sure_teacher(ex):
     if not np.isfinite(came):
         raise Wrong("It is NaN or infinite: p is 0 there, and log 0 is −∞. Make log p by log_softmax.")
     same(came, 4 * np.log(3), "the loss of a student that knows nothing, with a teacher that is sure")
+
+
+# --- 18.6 attention_map ------------------------------------------------------------------------------------
+
+exercise(
+    "18.6",
+    hints.attention_map,
+    proves="Your maps say where a layer looks, and a student was taught to look there.",
+)
+
+
+def mapped(ex, features, **settings):
+    """The maps as an array of floats."""
+    with np.errstate(all="ignore"):
+        came = ex(Tensor(np.array(features, dtype=float)), **settings)
+    if came is Ellipsis:
+        raise NotWritten
+    came = came.data if isinstance(came, Tensor) else np.asarray(came)
+    if np.shape(came) == (len(features), *np.shape(features)[2:]):
+        raise Wrong("The map is still a picture, (N, H, W). Lay its pixels in a row: reshape to (N, H·W).")
+    return came
+
+
+@task("18.6", hints=[
+    "abs(features) ** power, then .sum(axis=1): the channels are axis 1.",
+    "The length of Q is the root of the sum of its squares: 3² + 4² = 5².",
+])  # fmt: skip
+def test_attention_by_hand(ex):
+    """Three channels and two pixels, (1, −1, 1) and (2, 0, 0): Q = (3, 4), and the map is (0.6, 0.8)."""
+    for power, signs in ((2, 1), (3, -1)):
+        A = np.array([[1.0, 2.0], [-1.0, 0.0], [1.0, 0.0]]).reshape(1, 3, 1, 2) * [1, signs]
+        came, due = mapped(ex, A, power=power), material.slow_attention(A, power)
+        facts = {"yours": np.round(came, 4).tolist(), "due": due.round(4).tolist(), "power": power}
+        recognise(came, material.attention_mistakes(A, power), facts, due=due)
+        same(came, due, f"the map for power = {power}")
+
+
+@task("18.6", hints=["reshape(len(features), -1) after the sum; the length: sum(axis=1, keepdims=True)."])
+def test_attention_of_each_image(ex):
+    """Each image has a map of its own, (N, H·W), of length 1, however many channels there are."""
+    A = np.random.default_rng(0).normal(size=(3, 4, 2, 5))
+    came, due = mapped(ex, A), material.slow_attention(A, 2)
+    recognise(came, material.attention_mistakes(A, 2), due=due)
+    same(came, due, "the maps of three images")
+
+
+@task("18.6", hints=["ops.maximum(sum_of_squares, 1e-24) ** 0.5 is never 0."])
+def test_silent_layer(ex):
+    """A layer that is silent for an image has a map of zeros, and no gradient that is NaN."""
+    A = np.ones((2, 3, 2, 2))
+    A[0] = 0
+    came = mapped(ex, A)
+    if not np.isfinite(came).all():
+        raise Wrong(
+            "A silent layer's map is NaN: 0/0. The length must not be 0: ops.maximum(..., 1e-24) ** 0.5."
+        )
+    same(came, np.array([[0] * 4, [0.5] * 4]), "the map of a silent and of an even layer", atol=1e-6)
+
+
+@task("18.6", hints=["Use abs, **, sum and reshape of the tensor itself: no .data, no .numpy()."])
+def test_attention_teaches(ex):
+    """The map is a tensor: its gradient reaches the features, and agrees with central differences."""
+    A, w = np.random.default_rng(1).normal(size=(2, 3, 2, 2)), np.random.default_rng(2).normal(size=(2, 4))
+    x = Tensor(A, requires_grad=True)
+    came = ex(x)
+    if came is Ellipsis:
+        raise NotWritten
+    if not isinstance(came, Tensor) or not came.requires_grad:
+        raise Wrong(
+            "Its graph does not reach the features: nothing can be learned from it. Use ops on the tensor."
+        )
+    (came * Tensor(w)).sum().backward()
+    due = material.slopes(lambda a: float((material.slow_attention(a, 2) * w).sum()), A)
+    same(x.grad, due, "the gradient of the features", rtol=1e-4, atol=1e-6)
+
+
+@task("18.6")
+def test_attention_runs_inside_the_package(ex):
+    """With your function inside, a layer whose channels are doubled looks where it looked before."""
+    A = np.random.default_rng(3).normal(size=(2, 3, 4, 4))
+    with ex.installed():
+        twice = hints.attention_loss(Tensor(np.concatenate([A, A], axis=1)), A).item()
+    same(twice, 0, "attention_loss of A and of A with each channel twice", atol=1e-9)
+
+
+# --- 18.7 mutual_losses ------------------------------------------------------------------------------------
+
+exercise(
+    "18.7",
+    teachers.mutual_losses,
+    proves="Your losses let students teach each other, and the control showed what that is worth.",
+)
+
+
+def cohort_of(n, seed):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, 4, 5)) * 2, rng.integers(0, 5, size=4)
+
+
+def losses_of(ex, z, y):
+    came = ex([Tensor(one) for one in z], y)
+    if not isinstance(came, (list, tuple)) or len(came) != len(z):
+        raise Wrong("A list is due: one loss for each student.", {"yours": type(came).__name__})
+    return [number(one, "A student's loss") for one in came]
+
+
+@task("18.7", hints=[
+    "The other student's probabilities are p[j], j != k.",
+    "teachers.divergence(z, p[j]) is KL(p_j ‖ p_k): z is the learner, p[j] the teacher.",
+])  # fmt: skip
+def test_two_students(ex):
+    """Each of two students has the labels' loss, and KL from the other."""
+    z, y = cohort_of(2, 0)
+    came, due = losses_of(ex, z, y), material.slow_mutual(z, y)
+    recognise(came, material.mutual_mistakes(z, y), {"yours": np.round(came, 4).tolist()}, due=due)
+    same(came, due, "the losses of two students")
+
+
+@task("18.7", hints=["Divide the sum by K − 1: so many others there are. For two students that is 1."])
+def test_three_students(ex):
+    """Of three, each hears the mean of the two others' divergences."""
+    z, y = cohort_of(3, 1)
+    came, due = losses_of(ex, z, y), material.slow_mutual(z, y)
+    recognise(came, material.mutual_mistakes(z, y), {"yours": np.round(came, 4).tolist()}, due=due)
+    same(came, due, "the losses of three students")
+
+
+@task("18.7", points=2, hints=["p[j] is an array, and carries no graph. The logits of the others do."])
+def test_only_the_learner_moves(ex):
+    """The loss of student k moves student k alone: the others' answers are constants in it."""
+    z, y = cohort_of(3, 2)
+    students = [Tensor(one, requires_grad=True) for one in z]
+    came = ex(students, y)[0]
+    if came is Ellipsis:
+        raise NotWritten
+    if not isinstance(came, Tensor) or not came.requires_grad:
+        raise Wrong("The graph of the loss does not reach the student's logits. Use ops on the tensor z.")
+    came.backward()
+    if any(one.grad is not None and abs(one.grad).max() > 0 for one in students[1:]):
+        raise Wrong("The loss of student 1 has a gradient for the others, too. Their p is a constant in it.")
+    p = distill.soften(z, 1)
+    due = (p[0] - np.eye(5)[y] + p[0] - (p[1] + p[2]) / 2) / len(y)
+    same(students[0].grad, due, "the gradient of student 1")
+
+
+@task("18.7")
+def test_mutual_runs_inside_the_package(ex):
+    """With your function inside, students that already agree have only the labels' loss."""
+    net = nn.Sequential(nn.Linear(3, 5, rng=0))
+    cohort, x, y = teachers.Cohort(net, net), np.ones((2, 3), dtype=np.float32), np.array([0, 3])
+    with ex.installed():
+        came = teachers.mutually(cohort, Tensor(x), y)[0]
+    same(
+        number(came, "The sum"),
+        2 * cross_entropy(net(Tensor(x)), y).item(),
+        "the sum of both losses",
+        rtol=1e-5,
+    )
 
 
 # --- 18.4 freeze -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyopt import Tensor, compress, ops
-from tinyopt.compress import distill
+from tinyopt.compress import distill, teachers
 from tinyopt.course import wrong
 from tinyopt.losses import cross_entropy
 
@@ -338,3 +338,162 @@ def the_ratio():
 def one_share_divided():
     alpha = 0.5
     return alpha / 3**2
+
+
+# --- 18.6 ---
+
+
+def map_with(features, power=2, *, energy=None, length=None):
+    """The map with its energy or its length exchanged."""
+    Q = (abs(features) ** power).sum(axis=1).reshape(len(features), -1) if energy is None else energy
+    squares = (Q**2).sum(axis=1, keepdims=True)
+    return Q / (ops.maximum(squares, 1e-24) ** 0.5 if length is None else length(Q))
+
+
+@wrong("18.6", says="not divided by its length")
+def not_scaled(features, *, power=2):
+    return (abs(features) ** power).sum(axis=1).reshape(len(features), -1)
+
+
+@wrong("18.6", says="divided by the sum of Q")
+def sums_to_one(features, *, power=2):
+    return map_with(features, power, length=lambda Q: ops.maximum(Q.sum(axis=1, keepdims=True), 1e-12))
+
+
+@wrong("18.6", says="a root is missing")
+def squared_length(features, *, power=2):
+    return map_with(features, power, length=lambda Q: ops.maximum((Q**2).sum(axis=1, keepdims=True), 1e-24))
+
+
+@wrong("18.6", says="signs cancel")
+def sum_before_power(features, *, power=2):
+    Q = (abs(features.sum(axis=1)) ** power).reshape(len(features), -1)
+    return map_with(features, energy=Q)
+
+
+@wrong("18.6", says="abs is missing")
+def no_abs(features, *, power=2):
+    return map_with(features, energy=(features**power).sum(axis=1).reshape(len(features), -1))
+
+
+@wrong("18.6", says="it is always 2")
+def ignores_the_power(features, *, power=2):
+    return map_with(features)
+
+
+@wrong("18.6", says="One length for all images")
+def one_length(features, *, power=2):
+    return map_with(features, power, length=lambda Q: ops.maximum((Q**2).sum(), 1e-24) ** 0.5)
+
+
+@wrong("18.6", says="silent layer's map is NaN")
+def zero_by_zero(features, *, power=2):
+    return map_with(features, power, length=lambda Q: (Q**2).sum(axis=1, keepdims=True) ** 0.5)
+
+
+@wrong("18.6", says="graph does not reach")
+def map_of_arrays(features, *, power=2):
+    return map_with(Tensor(features.data), power)
+
+
+@wrong("18.6", says="still a picture")
+def not_flat(features, *, power=2):
+    Q = (abs(features) ** power).sum(axis=1)
+    return Q / ops.maximum((Q**2).sum(axis=(1, 2), keepdims=True), 1e-24) ** 0.5
+
+
+@wrong("18.6", says="reshape moved no axis", blind=True)
+def channels_by_reshape(features, *, power=2):
+    n, c, h, w = features.shape
+    energy = (abs(features) ** power).reshape(n, h * w, c).sum(axis=2)
+    length = ops.maximum((energy**2).sum(axis=1, keepdims=True), 1e-24) ** 0.5
+    return energy / length
+
+
+@wrong("18.6", says="Q is squared once more", blind=True)
+def root_of_energy(features, *, power=2):
+    n, _, h, w = features.shape
+    energy = (abs(features) ** power).sum(axis=1).reshape(n, h * w)
+    length = ops.maximum(energy.sum(axis=1, keepdims=True), 1e-24) ** 0.5
+    return energy / length
+
+
+# --- 18.7 ---
+
+
+def mutual_with(logits, target, hear):
+    """The losses with another way to hear the others: hear(k, logits, p)."""
+    p = [distill.soften(z.data, 1.0) for z in logits]
+    return [cross_entropy(z, target) + hear(k, logits, p) for k, z in enumerate(logits)]
+
+
+def total(parts):
+    return sum(parts[1:], parts[0])
+
+
+@wrong("18.7", says="Divide by K − 1")
+def sum_of_others(logits, target):
+    return mutual_with(logits, target, lambda k, z, p: total(
+        [teachers.divergence(z[k], p[j]) for j in range(len(p)) if j != k]))  # fmt: skip
+
+
+@wrong("18.7", says="divided by K")
+def mean_of_all_students(logits, target):
+    return mutual_with(logits, target, lambda k, z, p: total(
+        [teachers.divergence(z[k], p[j]) for j in range(len(p))]) * (1 / len(p)))  # fmt: skip
+
+
+@wrong("18.7", says="the labels' losses alone")
+def hears_itself(logits, target):
+    return mutual_with(logits, target, lambda k, z, p: teachers.divergence(z[k], p[k]))
+
+
+@wrong("18.7", says="wrong direction")
+def others_learn(logits, target):
+    return mutual_with(logits, target, lambda k, z, p: total(
+        [teachers.divergence(z[j], p[k]) for j in range(len(p)) if j != k]) * (1 / (len(p) - 1)))  # fmt: skip
+
+
+@wrong("18.7", says="KL from the mean")
+def mean_first(logits, target):
+    return mutual_with(logits, target, lambda k, z, p: teachers.divergence(
+        z[k], sum(p[j] for j in range(len(p)) if j != k) / (len(p) - 1)))  # fmt: skip
+
+
+@wrong("18.7", says="Only the next student")
+def a_ring(logits, target):
+    return mutual_with(logits, target, lambda k, z, p: teachers.divergence(z[k], p[(k + 1) % len(p)]))
+
+
+@wrong("18.7", says="has a gradient for the others")
+def others_not_cut(logits, target):
+    logs = [ops.log_softmax(z) for z in logits]
+    kl = [[(a.exp() * (a - b)).sum() * (1 / len(target)) for a in logs if a is not b] for b in logs]
+    return [cross_entropy(z, target) + total(one) * (1 / len(one)) for z, one in zip(logits, kl)]
+
+
+@wrong("18.7", says="−Σ p_l log p_k")
+def peers_cross_entropy(logits, target):
+    return mutual_with(logits, target, lambda k, z, p: total(
+        [cross_entropy(z[k], Tensor(one)) for one in p[:k] + p[k + 1 :]]) * (1 / (len(p) - 1)))  # fmt: skip
+
+
+@wrong("18.7", says="wrong direction", blind=True)
+def pulls_the_others(logits, target):
+    p = [distill.soften(z.data, 1.0) for z in logits]
+    losses = []
+    for k, z in enumerate(logits):
+        pulls = [teachers.divergence(logits[j], p[k]) for j in range(len(logits)) if j != k]
+        loss = cross_entropy(z, target) + sum(pulls[1:], pulls[0]) * (1 / (len(logits) - 1))
+        losses.append(loss)
+    return losses
+
+
+@wrong("18.7", says="the mean of the whole cohort", blind=True)
+def learns_from_the_mean_of_all(logits, target):
+    p = [distill.soften(z.data, 1.0) for z in logits]
+    losses = []
+    for z in logits:
+        loss = cross_entropy(z, target) + teachers.divergence(z, np.mean(p, axis=0))
+        losses.append(loss)
+    return losses

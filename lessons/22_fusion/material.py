@@ -191,13 +191,12 @@ def resnet(width=8, **settings):
     return models.resnet8(image_size=8, width=width, rng=0, **settings)
 
 
-def planned(sizes, first, last, *, by_size=True, fit=min, half_open=False):
+def planned(sizes, first, last, *, by_size=True, fit=min):
     """A plan as `place` makes it, or with one thing changed: the order, the choice of a gap, who is alive."""
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], first[i]) if by_size else (first[i], i))
     offsets, done = [0] * len(sizes), []
     for i in order:
-        ends = [(first[j] < last[i] and first[i] < last[j]) if half_open else
-                (first[j] <= last[i] and first[i] <= last[j]) for j in done]  # fmt: skip
+        ends = [first[j] <= last[i] and first[i] <= last[j] for j in done]
         end, gaps = 0, []
         for offset, size in sorted((offsets[j], sizes[j]) for j, together in zip(done, ends) if together):
             if offset - end >= sizes[i]:
@@ -206,8 +205,3 @@ def planned(sizes, first, last, *, by_size=True, fit=min, half_open=False):
         offsets[i] = fit(gaps)[1] if gaps and fit else end
         done.append(i)
     return offsets
-
-
-def first_gap(gaps):
-    """The gap that lies lowest, whatever its size."""
-    return min(gaps, key=lambda gap: gap[1])
