@@ -32,7 +32,7 @@ def test_softening_has_its_two_limits_and_does_not_overflow():
     assert np.allclose(distill.soften(z, 0.01), [1, 0, 0])
     assert np.allclose(distill.soften(z, 1e12), 1 / 3, atol=1e-5)
     assert np.allclose(distill.soften(z, 10), [1 / (1 + math.exp(-1)), 1 / (1 + math.e), 0])
-    for temperature in (0, -1.0, math.nan, math.inf):
+    for temperature in (0, -1.0, math.nan, math.inf, None, "4", True):
         with pytest.raises(ValueError, match="temperature is above 0"):
             distill.soften(z, temperature)
 

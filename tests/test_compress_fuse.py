@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import tinyopt
 from tinyopt import compress, measure, models, nn, ops
 from tinyopt.compress.fuse import fuse, merge_convs, merge_linears
+from tinyopt.errors import ShapeError
 from tinyopt.nn.fused import FusedConv2d, FusedLinear, relu_in_place
 from tinyopt.ops.conv import conv2d_loop
 from tinyopt.ops.rule import substitute
@@ -213,3 +214,9 @@ def test_the_copy_is_a_copy():
     before = copy.deepcopy(model.state_dict())
     fuse(model, np.zeros((1, 1, 8, 8), "f4"))
     assert all((array == before[name]).all() for name, array in model.state_dict().items())
+
+
+def test_layers_that_are_no_chain_are_not_merged():
+    for merge, second in ((merge_linears, (3, 4)), (merge_convs, (3, 4, 1, 1)), (merge_convs, (3, 2, 3, 3))):
+        with pytest.raises(ShapeError, match=r"reads the H outputs of the first, .*; got first \(2, 5\) and second"):
+            merge(np.ones((2, 5)), None, np.ones(second), None)

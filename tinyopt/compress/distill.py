@@ -68,10 +68,14 @@ def distillation_loss(student_logits, teacher_logits, target, *, temperature=4.0
 
 def check_teaching(temperature, alpha=1.0):
     """Refuse a temperature that is not above 0, or not finite, and an alpha outside [0, 1]."""
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature is above 0 and finite (1 changes nothing); got {temperature}")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is the teacher's share of the loss, in [0, 1]; got {alpha}")
+    if not _is_number(temperature) or not 0 < temperature < math.inf:
+        raise ValueError(f"temperature is above 0 and finite (1 changes nothing); got {temperature!r}")
+    if not _is_number(alpha) or not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is the teacher's share of the loss, in [0, 1]; got {alpha!r}")
+
+
+def _is_number(value):
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def check_same_classes(teacher, student):

@@ -18,6 +18,7 @@ import math
 
 from tinyopt.compress.fold import fold_norm
 from tinyopt.compress.one_run import as_example, refuse_branches, refuse_training
+from tinyopt.errors import ShapeError
 from tinyopt.measure import trace
 from tinyopt.measure.table import text_table
 from tinyopt.nn import (
@@ -35,7 +36,9 @@ def merge_linears(first, first_bias, second, second_bias):
         W₂ (W₁ x + b₁) + b₂  =  (W₂ W₁) x + (W₂ b₁ + b₂)
 
     Shapes: first (H, I), first_bias (H,) or None; second (O, H), second_bias (O,) or None -> (O, I), (O,) or None.
+    Raises: ShapeError if the second does not read what the first makes.
     """
+    _check_chain(first, second)
     return second @ first, _merged_bias(first_bias, second, second_bias)
 
 
@@ -48,10 +51,18 @@ def merge_convs(first, first_bias, second, second_bias):
 
     Shapes: first (H, C, kh, kw), first_bias (H,) or None; second (O, H, 1, 1), second_bias (O,) or None
             -> (O, C, kh, kw), (O,) or None.
+    Raises: as `merge_linears`.
     """
+    _check_chain(first, second)
     rows = second.reshape(len(second), -1)  # (O, H)
     weight = rows @ first.reshape(len(first), -1)  # (O, C·kh·kw)
     return weight.reshape(-1, *first.shape[1:]), _merged_bias(first_bias, rows, second_bias)
+
+
+def _check_chain(first, second):
+    if first.ndim < 2 or second.shape[1:2] != first.shape[:1] or any(side > 1 for side in second.shape[2:]):
+        raise ShapeError(f"the second weight (O, H), or (O, H, 1, 1), reads the H outputs of the first, (H, ...); got "
+                         f"first {first.shape} and second {second.shape}")  # fmt: skip
 
 
 def _merged_bias(first_bias, second, second_bias):
