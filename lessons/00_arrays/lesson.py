@@ -289,7 +289,7 @@ def bytes_of(part):
 
 flat, flat_test = bytes_of(mnist.train), bytes_of(mnist.test)
 first, second = flat_test[mnist.test.labels == 3][:2]
-figure, axes = plt.subplots(1, 4, figsize=(8, 2.3), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(8, 2.7), layout="constrained")
 titles = "first", "second", "|first − second|\nas uint8: wrong", "|first − second|\nas float: right"
 pictures = np.stack([first, second, abs(first - second), abs(first.astype(float) - second)])
 material.show(axes, pictures.reshape(4, 28, 28), titles)

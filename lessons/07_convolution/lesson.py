@@ -498,7 +498,7 @@ stacks = {
     "3×3, pool, 3×3": "cpc",
     "(3×3, pool) twice, 3×3": "cpcpc",
 }
-figure, axes = plt.subplots(1, 4, figsize=(9.5, 2.7), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(9.5, 3.1), layout="constrained")
 for ax, (name, letters) in zip(axes, stacks.items()):
     stack = [nn.Conv2d(1, 1, 3, padding=1) if letter == "c" else nn.AvgPool2d(2) for letter in letters]
     for layer in stack[::2] if "p" in letters else stack:

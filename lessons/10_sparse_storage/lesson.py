@@ -573,7 +573,7 @@ samples = {
     "a part of fc1, as trained": after["fc1"][corner],
     "pruned in blocks": material.pattern((40, 40), density, rng, (4, 4)),
 }
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.7), layout="constrained")
 for ax, (name, part) in zip(axes, samples.items()):
     share = material.draw_touched(ax, part, (4, 4))
     ax.set_title(f"{name}\n{share:.0%} of the blocks stored", fontsize=10)

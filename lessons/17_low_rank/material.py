@@ -534,7 +534,7 @@ def plot_plain_and_whitened(ranks, curves, dense):
         heights, bars = in_percent(row[2] for row in rows)
         axes[2].errorbar(ranks, heights, bars, fmt=f"{mark}-", ms=4, capsize=2)
     axes[2].axhline(100 * dense.accuracy, color="0.5", ls="--", lw=1)
-    labels = "squared error of the weights of fc1, relative", "squared error of its outputs, relative"
+    labels = "squared error of fc1's weights, relative", "squared error of its outputs, relative"
     for ax, label in zip(axes, (*labels, "validation accuracy, %")):
         ax.set(xlabel="rank", ylabel=label, xscale="log")
         ax.set_xticks(ranks, ranks)
@@ -576,7 +576,7 @@ def plot_conv_spectra(before, after):
         change = [100 * (error / errors[0] - 1) for error in errors]
         axes[2].plot(change, f"{mark}-", ms=4, label=f"ranks {pair}")
     axes[2].set(title="Tucker-2", xlabel="sweeps", ylabel="squared error against HOSVD, %")
-    axes[2].legend(frameon=False)
+    axes[2].legend(frameon=False, loc="upper right", fontsize=8)
 
 
 def plot_kinds(points, dense, size):

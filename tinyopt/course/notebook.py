@@ -39,7 +39,20 @@ def start(lesson, namespace=None):
     Raises: ValueError that lists the lessons, if there is none of this number.
     """
     desk = Desk(exercises(lesson), sys._getframe(1).f_globals if namespace is None else namespace)
+    _draw_figures_once()
     return Helpers(desk.check, desk.hint, desk.reveal, desk.yours)
+
+
+def _draw_figures_once():
+    """In a notebook, show figures as they are laid out: to cut off blank edges, each would be drawn once more.
+
+    Lessons lay all figures out by layout="constrained", which leaves none.
+    """
+    if "ipykernel" in sys.modules:
+        with contextlib.suppress(ImportError):  # another notebook, another backend
+            from matplotlib_inline.config import InlineBackend
+
+            InlineBackend.instance().print_figure_kwargs = {"bbox_inches": None}
 
 
 class Desk:
