@@ -24,7 +24,8 @@ from tinyopt.nn.integer_net import Dequantize, IntegerAvgPool2d, IntegerMaxPool2
 from tinyopt.nn.layers import at_least_one
 from tinyopt.nn.module import Module
 from tinyopt.ops.conv import pair
-from tinyopt.tensor import OPS, Tensor
+from tinyopt.ops.conv_inference import conv2d_then
+from tinyopt.tensor import Tensor
 
 SUM_STEPS = 2**22  # of an accumulator of `IntegerAdd`, in one step of the coarser side
 
@@ -52,7 +53,7 @@ class _Product(Module):
         floats = self.floats(x.data, parts[0][1].dtype)
         for channels, weight, bias in parts:
             part = floats if len(parts) == 1 else floats[:, channels]
-            acc = self.product(Tensor._from_op(part), weight, bias).data.astype(np.int32)
+            acc = self.product(part, weight, bias).astype(np.int32)
             total = acc if total is None else total + acc
         return Tensor._from_op(total)
 
@@ -69,7 +70,7 @@ class _Product(Module):
                 parts, dtype = [slice(None)], np.float64  # exact up to 2⁵³, far above an int32
             home = backend.device_of(self.weight).name
             pairs = [(weight[:, channels], bias if i == 0 else None) for i, channels in enumerate(parts)]
-            pairs = [[a if a is None else Tensor(backend.to_device(a.astype(dtype), home)) for a in p] for p in pairs]
+            pairs = [[a if a is None else backend.to_device(a.astype(dtype), home) for a in p] for p in pairs]
             self._known = self.weight, self.bias, [(part, *arrays) for part, arrays in zip(parts, pairs)]
         return self._known[-1]
 
@@ -89,13 +90,17 @@ class IntegerLinear(_Product):
         self.in_features, self.out_features = in_features, out_features
         self._start(out_features, in_features)
 
-    @staticmethod
-    def floats(x, dtype):
+    def floats(self, x, dtype):
+        if x.ndim != 2 or x.shape[1] != self.in_features:
+            raise ShapeError(f"IntegerLinear({self.in_features}, ...) needs x (N, {self.in_features}); got {x.shape}")
         return x.astype(dtype)
 
     @staticmethod
     def product(x, weight, bias):
-        return OPS["linear"](x, weight, bias)
+        acc = x @ weight.T
+        if bias is not None:
+            acc += bias
+        return acc
 
     def config(self):
         return {"in_features": self.in_features, "out_features": self.out_features}
@@ -123,7 +128,7 @@ class IntegerConv2d(_Product):
         return framed(x, self.padding, self.zero_point, dtype)
 
     def product(self, x, weight, bias):
-        return OPS["conv2d"](x, weight, bias, stride=self.stride, padding=0, groups=self.groups)
+        return conv2d_then(x, weight, bias, stride=self.stride, groups=self.groups)[0]
 
     def config(self):
         names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "groups")
