@@ -10,10 +10,10 @@ from tinyopt.report import low_rank_plots, plots
 
 
 def test_spectra_have_a_panel_for_each_layer_with_both_lines_and_the_rank_of_90_percent():
-    before, after = (spectra_of(models.resnet8(image_size=8, width=4, rng=seed)) for seed in (0, 1))
+    before, after = (spectra_of(models.lenet5(8, filters=(3, 4), units=9, rng=seed)) for seed in (0, 1))
     figure = low_rank_plots.spectra(before, after, chosen={"conv1": 3}, title="t")
     panels = [axes for axes in figure.axes if axes.axison]
-    assert len(panels) == len(after) == 10
+    assert len(panels) == len(after) == 4
     for axes, (name, sigma) in zip(panels, after.items()):
         old, new, share = axes.lines[:3]
         np.testing.assert_array_equal(new.get_ydata(), sigma)
@@ -22,7 +22,7 @@ def test_spectra_have_a_panel_for_each_layer_with_both_lines_and_the_rank_of_90_
         assert 1 <= share.get_xdata()[0] <= len(sigma)
     [chosen] = [line for line in panels[0].lines if line.get_label() == "rank chosen"]
     assert chosen.get_xdata()[0] == 3
-    weight = models.resnet8(image_size=8, width=4, rng=1).get("fc.weight").data
+    weight = models.lenet5(8, filters=(3, 4), units=9, rng=1).get("fc2.weight").data
     assert panels[-1].lines[2].get_xdata()[0] == rank_for_energy(weight, 0.9)
     assert plots.png(figure, dpi=40).startswith(b"\x89PNG")
 
